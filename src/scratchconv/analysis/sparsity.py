@@ -1,0 +1,76 @@
+"""How many weights of each layer are left, and how many units have none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from scratchconv.nn import LocallyConnected2d
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+    """The non-zero weights of one layer; biases are not counted.
+
+    name: the module's name in the model ("" if the layer is the model itself).
+    nonzero, size: weights that are not exactly zero, and all weights. A `LocallyConnected2d`
+        counts those that only see padding too, as published parameter counts do.
+    units: rows of a Linear, channels of a convolution, (channel, position) pairs of a
+        `LocallyConnected2d`.
+    dead_units: units whose incoming weights are all zero, so that they output a constant.
+        Weights that only see padding do not keep a unit alive.
+    """
+
+    name: str
+    nonzero: int
+    size: int
+    units: int
+    dead_units: int
+
+    @property
+    def density(self) -> float:
+        """nonzero / size; NaN for a layer without weights."""
+        return self.nonzero / self.size if self.size else math.nan
+
+
+def sparsity(model: nn.Module) -> list[LayerSparsity]:
+    """One entry per weight matrix or filter bank of `model`, in the order of registration.
+
+    Counts every module whose `weight` has at least two dimensions, the first being its units
+    (Linear, Conv2d, …), and `LocallyConnected2d`. One pass over each weight, on its own device.
+    """
+    return [
+        _layer_sparsity(name, module, weight.detach())
+        for name, module in model.named_modules()
+        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim >= 2
+    ]
+
+
+def _layer_sparsity(name: str, module: nn.Module, weight: Tensor) -> LayerSparsity:
+    if isinstance(module, LocallyConnected2d):
+        nonzero = int(torch.count_nonzero(weight))
+        seen = weight.masked_fill(~module.support(), 0)
+        living = _nonzeros_per_unit(seen.flatten(0, 2).flatten(1))
+    else:
+        living = _nonzeros_per_unit(weight.flatten(1))
+        nonzero = int(living.sum(dtype=torch.int64))
+    return LayerSparsity(
+        name=name,
+        nonzero=nonzero,
+        size=weight.numel(),
+        units=len(living),
+        dead_units=len(living) - int(torch.count_nonzero(living)),
+    )
+
+
+def _nonzeros_per_unit(rows: Tensor) -> Tensor:
+    """Non-zeros of each row, as a norm: on the CPU five times as fast as count_nonzero(dim=1).
+
+    Float32 sums of ones are exact up to 2²⁴ weights a unit.
+    """
+    accumulator = torch.promote_types(rows.dtype, torch.float32)
+    counts: Tensor = torch.linalg.vector_norm(rows, ord=0, dim=1, dtype=accumulator)
+    return counts
