@@ -1,0 +1,133 @@
+"""Where a dataset's files lie in the user's folder, and whether they are the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scratchconv.data.published_files import PUBLISHED, DataFile, Published
+from scratchconv.errors import DataError, unknown_name
+
+
+def default_directory() -> Path:
+    """The folder used when none is named: $SCRATCHCONV_DATA, else the user's cache folder."""
+    named = os.environ.get("SCRATCHCONV_DATA")
+    if named:
+        return Path(named).expanduser()
+    import pooch  # not at the top: only those who name no folder need it
+
+    return Path(pooch.os_cache("scratchconv"))
+
+
+def published(name: str, registry: Mapping[str, Published] = PUBLISHED) -> Published:
+    """The published files of `name`. Raises InvalidArgument where it is not a dataset of files."""
+    if name not in registry:
+        raise unknown_name("dataset of files", name, registry)
+    return registry[name]
+
+
+def present(folder: Path, file: DataFile) -> Path | None:
+    """The path of `file` in `folder`, as published or, for .gz files, decompressed; else None.
+
+    The .gz file is preferred, because only its md5 is published.
+    """
+    for path in (folder / file.path, folder / file.path.removesuffix(".gz")):
+        if path.is_file():
+            return path
+    return None
+
+
+def find_folder(source: Published, directory: Path) -> Path | None:
+    """The folder that holds most of the dataset's files; None where there are none at all."""
+    counts = {
+        folder: sum(present(directory / folder, file) is not None for file in source.files)
+        for folder in source.folders
+    }
+    best = max(counts, key=lambda folder: counts[folder])  # the first of equals
+    return directory / best if counts[best] else None
+
+
+def find_files(
+    name: str, directory: Path, registry: Mapping[str, Published] = PUBLISHED
+) -> list[Path]:
+    """The paths of all files of a dataset, in the published order.
+
+    Raises DataError where any is missing; it says which, and how to get them.
+    """
+    source = published(name, registry)
+    remedy = f"get them by: scratchconv data fetch {name} --data-dir {directory}"
+    folder = find_folder(source, directory)
+    if folder is None:
+        for download in source.downloads:
+            archive = directory / download.path
+            if download.unpack and archive.is_file():
+                raise DataError(
+                    f"{archive} is there but not unpacked: run scratchconv data fetch {name} "
+                    f"--data-dir {directory}, which checks and unpacks it"
+                )
+        looked_for = directory / source.folders[0] / source.files[0].path
+        raise DataError(f"{directory} holds no files of {name} (such as {looked_for}); {remedy}")
+    paths = [present(folder, file) for file in source.files]
+    missing = [file.path for file, path in zip(source.files, paths, strict=True) if path is None]
+    if missing:
+        raise DataError(f"{folder} lacks {', '.join(missing)} of {name}; {remedy}")
+    return [path for path in paths if path is not None]
+
+
+Status = Literal["ok", "missing", "damaged", "unverified"]
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What `verify` found of one file: its path, size in bytes and md5 (None where missing).
+
+    "unverified" is a decompressed file, for which no md5 is published.
+    """
+
+    path: Path
+    status: Status
+    size: int | None
+    expected_size: int
+    md5: str | None
+    expected_md5: str
+
+
+def verify(
+    name: str,
+    directory: str | Path | None = None,
+    *,
+    registry: Mapping[str, Published] = PUBLISHED,
+) -> list[FileState]:
+    """Compare every file of a dataset with the published size and md5. Reads all of them."""
+    source = published(name, registry)
+    root = default_directory() if directory is None else Path(directory).expanduser()
+    folder = find_folder(source, root) or root / source.folders[0]
+    return [_state(folder, file) for file in source.files]
+
+
+def _state(folder: Path, file: DataFile) -> FileState:
+    path = present(folder, file)
+    if path is None:
+        missing = folder / file.path
+        return FileState(missing, "missing", None, file.size, None, file.md5)
+    size = path.stat().st_size
+    md5 = md5_of(path)
+    status: Status
+    if path.name != Path(file.path).name:
+        status = "unverified"
+    else:
+        status = "ok" if (size, md5) == (file.size, file.md5) else "damaged"
+    return FileState(path, status, size, file.size, md5, file.md5)
+
+
+def md5_of(path: Path) -> str:
+    """The md5 of a file in hexadecimal: a check against damage, not against malice."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,126 @@
+"""Loading a dataset by name, and saying what there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scratchconv.data.cifar import read_cifar
+from scratchconv.data.dataset import Dataset, Split, Task, channel_statistics
+from scratchconv.data.digits import TEST_SIZE, read_digits
+from scratchconv.data.files_on_disk import default_directory, find_files, find_folder
+from scratchconv.data.idx import read_idx_dataset
+from scratchconv.data.published_files import PUBLISHED
+from scratchconv.data.svhn import read_svhn
+from scratchconv.data.tree import INPUTS, make_tree
+from scratchconv.errors import DataError, unknown_name
+
+NAMES = (*PUBLISHED, "digits", "tree")
+
+
+def load(
+    name: str,
+    directory: str | Path | None = None,
+    *,
+    complete: bool = True,
+    train_size: int = 4096,
+    test_size: int = 1024,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Load a dataset from its original files.
+
+    `directory` holds the files in torchvision's layout (`default_directory()` where None);
+    `digits` and `tree` need none. Sizes, shapes and labels are checked; `verify` compares the
+    md5 sums as well. `complete=False` accepts files with fewer samples than published, for
+    trials. `train_size`, `test_size`, `noise` and `seed` are those of `make_tree`, and only the
+    tree task reads them. Raises InvalidArgument for an unknown name, DataError where a file is
+    missing or damaged.
+    """
+    if name == "tree":
+        train, test = make_tree(train_size, test_size, noise, seed)
+        # N(0, I) by definition: in no need of an estimate, nor of normalising.
+        return Dataset(name, train, test, (), "regression", (0.0,), (1.0,))
+    if name == "digits":
+        train, test = read_digits()
+        classes = tuple("0123456789")
+    elif name in PUBLISHED:
+        classes = PUBLISHED[name].classes
+        train, test = _read_files(name, directory)
+        _check_sizes(name, train, test, complete)
+    else:
+        raise unknown_name("dataset", name, NAMES)
+    mean, std = channel_statistics(train.inputs)
+    return Dataset(name, train, test, classes, "classification", mean, std)
+
+
+def _read_files(name: str, directory: str | Path | None) -> tuple[Split, Split]:
+    root = default_directory() if directory is None else Path(directory).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is no folder; get {name} there by: "
+            f"scratchconv data fetch {name} --data-dir {root}"
+        )
+    paths = find_files(name, root)
+    if name == "cifar10":
+        return read_cifar(paths, "labels", 10)
+    if name == "cifar100":
+        return read_cifar(paths, "fine_labels", 100)
+    if name == "svhn":
+        return read_svhn(paths)
+    return read_idx_dataset(paths)
+
+
+def _check_sizes(name: str, train: Split, test: Split, complete: bool) -> None:
+    source = PUBLISHED[name]
+    for part, found, size in (
+        ("training", len(train), source.train_size),
+        ("test", len(test), source.test_size),
+    ):
+        if found == 0 or found > size or (complete and found < size):
+            raise DataError(
+                f"the files of {name} hold {found} {part} images, not {size}: "
+                f"fetch them again, or load part of them by complete=False"
+            )
+
+
+@dataclass(frozen=True)
+class Description:
+    """One line of `data list`; `found` is the folder with its files, None where there is none.
+
+    Datasets that need no files are `built_in`.
+    """
+
+    name: str
+    task: Task
+    image: tuple[int, int, int]
+    classes: int
+    train_size: int
+    test_size: int
+    built_in: bool
+    found: Path | None
+
+
+def describe(directory: str | Path | None = None) -> list[Description]:
+    """What every dataset is, and where in `directory` its files are; reads none of them."""
+    root = default_directory() if directory is None else Path(directory).expanduser()
+    listed = [
+        Description(
+            name,
+            "classification",
+            source.image,
+            len(source.classes),
+            source.train_size,
+            source.test_size,
+            built_in=False,
+            found=find_folder(source, root),
+        )
+        for name, source in PUBLISHED.items()
+    ]
+    listed.append(
+        Description(
+            "digits", "classification", (1, 8, 8), 10, 1797 - TEST_SIZE, TEST_SIZE, True, None
+        )
+    )
+    listed.append(Description("tree", "regression", (1, 1, INPUTS), 0, 4096, 1024, True, None))
+    return listed
