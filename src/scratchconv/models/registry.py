@@ -1,0 +1,26 @@
+"""Which networks there are. A new one is a file with an `Architecture` and a line here."""
+
+from __future__ import annotations
+
+from scratchconv.errors import unknown_name
+from scratchconv.models import d_family, resnet, s_family, three_fc
+from scratchconv.models.architecture import Architecture
+
+_ARCHITECTURES = {
+    architecture.name: architecture
+    for architecture in (
+        *s_family.ARCHITECTURES,
+        *d_family.ARCHITECTURES,
+        three_fc.ARCHITECTURE,
+        resnet.ARCHITECTURE,
+    )
+}
+
+NAMES = tuple(_ARCHITECTURES)
+
+
+def find(name: str) -> Architecture:
+    """The network of that name; raises `InvalidArgument` listing the names there are."""
+    if name not in _ARCHITECTURES:
+        raise unknown_name("model", name, NAMES)
+    return _ARCHITECTURES[name]
