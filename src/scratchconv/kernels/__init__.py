@@ -1,0 +1,1 @@
+"""Compiled CPU kernels, each beside the plain twin that says what it computes."""

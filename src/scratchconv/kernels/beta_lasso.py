@@ -1,0 +1,102 @@
+"""The β-LASSO update in one pass over memory: read θ and g, write θ (Neyshabur 2020, Algorithm 1).
+
+Every kernel works in place on one-dimensional contiguous arrays. With s = λ sign θ it computes
+d = g + s, p = ηd, θ − p, each rounded to the nearest float32, then writes 0 where |θ − p| is below
+`threshold` (βλ). NaN is below nothing, so it stays NaN. The twins below do the same in plain
+numpy, and the results are the same bit for bit.
+
+bfloat16 arrays are passed as their uint16 bit patterns: they are widened to float32 (exactly),
+updated, and rounded once, to the nearest with ties to even.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from scratchconv.kernels.compilation import compiled, compiled_inline
+
+Float32Array = NDArray[np.float32]
+BFloat16Bits = NDArray[np.uint16]
+
+
+def update_float32_plain(
+    theta: Float32Array,
+    gradient: Float32Array,
+    lr: np.float32,
+    lam: np.float32,
+    threshold: np.float32,
+) -> None:
+    """Plain twin of `update_float32`."""
+    sign = np.where(theta > 0, np.float32(1), np.where(theta < 0, np.float32(-1), np.float32(0)))
+    moved = theta - lr * (gradient + lam * sign)
+    theta[:] = np.where(np.abs(moved) < threshold, np.float32(0), moved)
+
+
+@compiled
+def update_float32(
+    theta: Float32Array,
+    gradient: Float32Array,
+    lr: np.float32,
+    lam: np.float32,
+    threshold: np.float32,
+) -> None:
+    """One step of Algorithm 1 on the float32 array `theta`, in place."""
+    zero = np.float32(0)
+    for i in prange(theta.size):
+        weight = theta[i]
+        shrink = lam if weight > zero else (-lam if weight < zero else zero)
+        moved = weight - lr * (gradient[i] + shrink)
+        theta[i] = zero if abs(moved) < threshold else moved
+
+
+def update_bfloat16_plain(
+    theta: BFloat16Bits,
+    gradient: BFloat16Bits,
+    lr: np.float32,
+    lam: np.float32,
+    threshold: np.float32,
+) -> None:
+    """Plain twin of `update_bfloat16`."""
+    wide = (theta.astype(np.uint32) << 16).view(np.float32)
+    update_float32_plain(
+        wide, (gradient.astype(np.uint32) << 16).view(np.float32), lr, lam, threshold
+    )
+    bits = wide.view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    theta[:] = np.where(np.isnan(wide), 0x7FC0, rounded)
+
+
+@compiled_inline
+def _widened(bits: np.uint16) -> np.float32:
+    """The float32 that a bfloat16 bit pattern stands for."""
+    wide: np.float32 = np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+    return wide
+
+
+@compiled_inline
+def _rounded(value: np.float32) -> np.uint16:
+    """The bit pattern of the bfloat16 nearest to a float32, ties to even; NaN stays NaN."""
+    bits: np.uint32 = np.float32(value).view(np.uint32)
+    odd = np.uint32(bits >> np.uint32(16)) & np.uint32(1)
+    nearest: np.uint32 = np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+    rounded: np.uint16 = np.uint16(0x7FC0) if value != value else np.uint16(nearest)
+    return rounded
+
+
+@compiled
+def update_bfloat16(
+    theta: BFloat16Bits,
+    gradient: BFloat16Bits,
+    lr: np.float32,
+    lam: np.float32,
+    threshold: np.float32,
+) -> None:
+    """One step of Algorithm 1 on the bfloat16 array with the bit patterns `theta`, in place."""
+    zero = np.float32(0)
+    for i in prange(theta.size):
+        weight = _widened(theta[i])
+        shrink = lam if weight > zero else (-lam if weight < zero else zero)
+        moved = weight - lr * (_widened(gradient[i]) + shrink)
+        theta[i] = np.uint16(0) if abs(moved) < threshold else _rounded(moved)

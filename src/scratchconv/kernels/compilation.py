@@ -1,0 +1,69 @@
+"""How kernels are compiled (cached on disk where possible) and with how many threads they run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import numba
+import torch
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+# Numba's fallback thread pool ("workqueue") ends the process if two threads enter it at once.
+_launch = threading.Lock()
+_launched_by: int | None = None  # the process that first ran kernels
+
+_MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
+# Elements below which a second thread costs more than it saves (torch's own choice on the CPU).
+_GRAIN = 32768
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Compile `function` for the CPU at its first call: parallel over `prange`, GIL released.
+
+    IEEE arithmetic is kept: no reordering, no contraction into fused multiply-adds. The machine
+    code is cached on disk, so that only the first process ever pays for the compilation; where no
+    folder can be written, each process compiles for itself.
+    """
+    try:
+        dispatcher = numba.njit(function, parallel=True, nogil=True, cache=True)
+    except RuntimeError:  # numba found no folder that it can write
+        dispatcher = numba.njit(function, parallel=True, nogil=True)
+    return cast(Kernel, dispatcher)
+
+
+def compiled_inline(function: Kernel) -> Kernel:
+    """Compile a scalar `function` that kernels call in their inner loop."""
+    return cast(Kernel, numba.njit(function))
+
+
+def kernels_can_run() -> bool:
+    """Whether kernels may run in this process: not in one forked from a process that ran some.
+
+    Threads do not survive a fork, and GNU OpenMP ends a process that asks for them again.
+    """
+    return _launched_by in (None, os.getpid())
+
+
+@contextmanager
+def torch_threads(elements: int) -> Iterator[None]:
+    """Run a kernel on `elements` elements with as many threads as torch would use for them.
+
+    One setting then rules both: `torch.set_num_threads`, or `OMP_NUM_THREADS` as `torchrun` sets
+    it. Blocks of different Python threads take turns; do not nest them.
+    """
+    global _launched_by
+    worthwhile = -(-elements // _GRAIN)
+    with _launch:
+        _launched_by = os.getpid()
+        before = numba.get_num_threads()
+        numba.set_num_threads(max(1, min(torch.get_num_threads(), worthwhile, _MOST_THREADS)))
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before)
