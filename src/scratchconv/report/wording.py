@@ -1,0 +1,133 @@
+"""How the report writes names and numbers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import PurePath
+
+MISSING = "–"
+_UNIT_SPACE = "\u00a0"  # no line break between a number and its unit
+
+_METHODS = {
+    "sgd": "SGD",
+    "beta-lasso": "β-LASSO",
+    "lasso": "LASSO",
+    "proximal-lasso": "proximal LASSO",
+}
+_DATA = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+}
+_NETWORKS = {"resnet18": "ResNet18"}
+
+
+def network_name(model: str) -> str:
+    """The network as papers write it: ``s-fc`` is S-FC."""
+    return _NETWORKS.get(model, model.upper())
+
+
+def method_name(method: str) -> str:
+    """The training method as papers write it; an unknown one as it was given."""
+    return _METHODS.get(method, method)
+
+
+def data_name(data: str) -> str:
+    """The dataset as papers write it; of a file of one's own, the file name."""
+    return _DATA.get(data, PurePath(data).name or data)
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in [0, 1] as a percentage; one just below 1 never rounds up to 100 %."""
+    if fraction is None:
+        return MISSING
+    value = 100.0 * fraction
+    if 99.95 <= value < 100.0:
+        return f">{_UNIT_SPACE}99.9{_UNIT_SPACE}%"
+    if value in (0.0, 100.0):
+        text = f"{value:.0f}"
+    elif value >= 10.0:
+        text = f"{value:.1f}"
+    elif value >= 1.0:
+        text = f"{value:.2f}"
+    else:
+        text = _plain(value, 2)
+    return f"{text}{_UNIT_SPACE}%"
+
+
+def accuracy(fraction: float | None) -> str:
+    """An accuracy in [0, 1], always to a tenth of a percent, so that columns compare."""
+    return MISSING if fraction is None else f"{100.0 * fraction:.1f}{_UNIT_SPACE}%"
+
+
+def grouped(count: float | None) -> str:
+    """A count with its thousands apart: 125 000."""
+    return MISSING if count is None else f"{round(count):,}".replace(",", "\u202f")
+
+
+def compact(count: float | None) -> str:
+    """A large count to three digits: 25.6 M, 10 k."""
+    if count is None:
+        return MISSING
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # 999 500 is already 1 M to three digits, never 1000 k.
+        if count >= size * 0.9995:
+            return f"{count / size:.3g}{_UNIT_SPACE}{unit}"
+    return f"{count:.0f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to at most so many significant digits, with a true minus sign: 0.005, 2e−4."""
+    if value is None:
+        return MISSING
+    if value != 0.0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
+    if abs(value) >= 10.0**digits:
+        return f"{value:.0f}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def z_score(value: float | None) -> str:
+    """A z-score: whole from 10 on, to a tenth below."""
+    return fixed(value, 1 if value is not None and abs(value) < 9.95 else 0)
+
+
+def fixed(value: float | None, decimals: int = 2) -> str:
+    """A number to so many decimals, with a true minus sign."""
+    return MISSING if value is None else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """A time span in the two units that matter: 2 h 05 min, 3 min 20 s, 12 s."""
+    if seconds is None:
+        return MISSING
+    if seconds < 10:
+        return f"{seconds:.1f}{_UNIT_SPACE}s"
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours}{_UNIT_SPACE}h {minutes:02d}{_UNIT_SPACE}min"
+    if minutes:
+        return f"{minutes}{_UNIT_SPACE}min {whole % 60:02d}{_UNIT_SPACE}s"
+    return f"{whole}{_UNIT_SPACE}s"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 epoch``, ``2 epochs``."""
+    return f"{count}{_UNIT_SPACE}{noun}{'' if count == 1 else 's'}"
+
+
+def listed(items: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _plain(value: float, digits: int) -> str:
+    """To so many significant digits, without an exponent."""
+    if value == 0.0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
