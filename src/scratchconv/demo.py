@@ -1,0 +1,102 @@
+"""The demonstration: a fully connected network learns local filters, beside those that have them.
+
+Trains S-FC by SGD and by β-LASSO, S-LOCAL and S-CONV on one dataset, then shows a table and
+draws a report. The settings of every dataset were chosen on its validation part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from scratchconv import report
+from scratchconv.display import Terminal
+from scratchconv.errors import RunDirectoryError, unknown_name
+from scratchconv.training import Run, RunConfig, train
+
+# A filter is 9 pixels wide and images of digits are 8: λ has to do what the kernel cannot.
+_DIGITS = RunConfig(data="digits", alpha=16, epochs=100, batch_size=64, method="sgd")
+_CIFAR10 = RunConfig(data="cifar10", alpha=8, epochs=15, batch_size=512, method="sgd")
+
+_BETA_LASSO = {
+    "digits": {"lam": 2e-4, "lam_first": 1e-3},
+    "cifar10": {"lam": 1e-4, "lam_first": 2e-4},
+}
+_BASE = {"digits": _DIGITS, "cifar10": _CIFAR10}
+
+
+def demo_configs(data: str, data_dir: Path | None = None) -> dict[str, RunConfig]:
+    """The runs of the demonstration on ``digits`` or ``cifar10``, by the name of their folder."""
+    if data not in _BASE:
+        raise unknown_name("dataset of the demonstration", data, _BASE)
+    base = replace(_BASE[data], data_dir=data_dir)
+    sparse = replace(base, method="beta-lasso", **_BETA_LASSO[data])
+    return {
+        "s-fc-sgd": base,
+        "s-fc-beta-lasso": sparse,
+        "s-local-sgd": replace(base, model="s-local"),
+        "s-conv-sgd": replace(base, model="s-conv"),
+    }
+
+
+def run_demo(data: str, data_dir: Path | None, out: Path | None, *, resume: bool = False) -> Path:
+    """Train, show the table, write the report; returns the report's path.
+
+    ``out`` is a new folder under ``runs/`` where none is given. Raises ``RunDirectoryError`` where
+    ``out`` holds something and ``resume`` was not asked for.
+    """
+    configs = demo_configs(data, data_dir)
+    out = _new_folder(Path("runs"), f"demo-{data}") if out is None else out
+    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunDirectoryError(f"{out} is not empty: add --resume, or choose another --out")
+    terminal = Terminal()
+    runs: list[Run] = []
+    try:
+        for name, config in configs.items():
+            runs.append(train(config, out / name, resume=True, progress=terminal))
+    finally:
+        terminal.close()
+    console = Console()
+    console.print(_table(runs))
+    page = report.write(
+        [run.directory for run in runs],
+        out / "report.html",
+        title=f"Learning local filters from scratch: {data}",
+        overwrite=resume,
+    )
+    console.print(f"The report, with the learned filters drawn: {page}", soft_wrap=True)
+    return page
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def _table(runs: list[Run]) -> Table:
+    table = Table(title="What was learned")
+    for heading in ("network", "method", "test %", "non-zeros, layer 1", "density", "spread", "s"):
+        table.add_column(heading, justify="left" if heading in ("network", "method") else "right")
+    for run in runs:
+        assert run.result is not None  # train() returns finished runs only
+        first = run.result["layers"][0]
+        spread = run.result["spread"]
+        table.add_row(
+            run.config["model"],
+            run.config["method"],
+            f"{100 * run.result['test_accuracy']:.1f}",
+            f"{first['nonzero']:,}",
+            f"{100 * first['nonzero'] / first['size']:.2f} %",
+            "–" if spread is None else f"{spread:.2f}",
+            f"{run.result['seconds']:.0f}",
+        )
+    table.caption = (
+        "Spread: how far a filter reaches over the image; 1 = all over it, 0 = one pixel.\n"
+        "S-LOCAL and S-CONV are told where pixels lie; S-FC is not."
+    )
+    return table

@@ -1,0 +1,105 @@
+"""The terminal's view of a run: a line an epoch, and a bar with the time left below it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from scratchconv.training import RunConfig
+
+
+class Terminal:
+    """Shows runs as they go on; without a terminal (a log file) only the lines an epoch."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+
+    def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
+        """Say what is run, and start the bar."""
+        self._config, self._steps = config, int(resolved["steps"])
+        self._started, self._done_before = time.monotonic(), done
+        lams = f" λ first {resolved['lam_first']:g}, rest {resolved['lam']:g}"
+        self.console.print(
+            f"[bold]{config.model}[/] α={resolved['alpha']}, {resolved['parameters']:,} weights ·"
+            f" {config.data}{'' if config.permute is None else ' (pixels permuted)'}"
+            f" {resolved['train_size']:,} + {resolved['validation_size']:,} samples ·"
+            f" {config.method}{lams if resolved['lam'] or resolved['lam_first'] else ''} ·"
+            f" {resolved['precision']} on {resolved['device']}"
+            + (f" · going on from step {done:,}" if done else "")
+        )
+        if self.console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("steps · {task.fields[loss]}"),
+                TimeRemainingColumn(),
+                TextColumn("left"),
+                console=self.console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                "training", total=self._steps, completed=done, loss="loss …"
+            )
+
+    def step(self, done: int, loss: float) -> None:
+        """Move the bar."""
+        if self._bar is not None and self._task is not None:
+            epoch = min(self._config.epochs, 1 + done * self._config.epochs // self._steps)
+            self._bar.update(
+                self._task,
+                completed=done,
+                loss=f"loss {loss:.3f}",
+                description=f"epoch {epoch}/{self._config.epochs}",
+            )
+
+    def epoch(self, metrics: dict[str, Any]) -> None:
+        """One line: loss, accuracy, non-zeros per layer, spread, time left."""
+        width = len(str(self._config.epochs))
+        parts = [f"epoch {metrics['epoch']:{width}}/{self._config.epochs}"]
+        parts.append(f"loss {metrics['train_loss']:.3f}")
+        for split, label in (("train", "train"), ("validation", "val")):
+            if metrics[f"{split}_accuracy"] is not None:
+                parts.append(f"{label} {100 * metrics[f'{split}_accuracy']:5.2f} %")
+            elif split == "validation" and metrics["validation_loss"] is not None:
+                parts.append(f"val loss {metrics['validation_loss']:.3f}")
+        counts = " · ".join(f"{layer['nonzero']:,}" for layer in metrics["layers"])
+        parts.append(f"non-zeros {counts}")
+        if metrics["spread"] is not None:
+            parts.append(f"spread {metrics['spread']:.2f}")
+        parts.append(f"{self._time_left(metrics['step'])} left")
+        self.console.print("  ".join(parts))
+
+    def note(self, text: str) -> None:
+        """Something the user should know, set apart from the lines an epoch."""
+        self.console.print(f"! {text}", style="yellow", markup=False)
+
+    def end(self, result: dict[str, Any]) -> None:
+        """Take the bar away and say how it ended."""
+        self.close()
+        if result["test_accuracy"] is None:
+            told = f"test loss {result['test_loss']:.4f}"
+        else:
+            told = f"test accuracy {100 * result['test_accuracy']:.2f} %"
+        self.console.print(f"[bold]{told}[/] after {result['epochs']} epochs")
+
+    def close(self) -> None:
+        """Take the bar away, also after an error."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _time_left(self, done: int) -> str:
+        spent = time.monotonic() - self._started
+        steps = done - self._done_before
+        seconds = spent / steps * (self._steps - done) if steps > 0 else 0.0
+        return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,1 @@
+"""Experiments: which runs answer a question, and how what they gave is put together."""

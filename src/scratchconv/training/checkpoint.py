@@ -1,0 +1,151 @@
+"""Checkpoints: the full state of a run in one safetensors file that is whole or not there.
+
+Every file carries the SHA-256 of its own tensors, so that a damaged one is told from a good one.
+Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scratchconv.errors import RunDirectoryError
+
+# The newest may be damaged by what killed the run; the one before is the way back.
+KEPT = 2
+
+
+@dataclass
+class Checkpoint:
+    """A point of a run: every tensor of its state by name, and what is not a tensor as JSON."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with ``prefix.``, without it."""
+        start = prefix + "."
+        return {n[len(start) :]: t for n, t in self.tensors.items() if n.startswith(start)}
+
+
+def save(checkpoint: Checkpoint, folder: Path, step: int) -> Path:
+    """Write ``folder/step-….safetensors`` by rename, then drop all but the newest ``KEPT``.
+
+    Raises ``RunDirectoryError`` where the disk is full; the checkpoints before stay as they were.
+    """
+    path = folder / f"step-{step:010d}.safetensors"
+    partial = path.with_suffix(".partial")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _sorted(checkpoint)}
+    metadata = {"state": json.dumps(checkpoint.state), "sha256": digest(tensors)}
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        _flush_to_disk(partial)
+        partial.replace(path)
+        _flush_to_disk(folder)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+    for old in paths(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint; ``RunDirectoryError`` says what is wrong with it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        expected, state = metadata["sha256"], json.loads(metadata["state"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RunDirectoryError(f"{path} is not a readable checkpoint ({error})") from error
+    if digest(tensors) != expected:
+        raise RunDirectoryError(f"{path} is damaged: its contents do not match its SHA-256")
+    return Checkpoint(tensors, state)
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, and a line for each newer one that is not.
+
+    ``None`` where there is none at all. Raises ``RunDirectoryError`` where there are some and
+    every one is damaged: starting over silently would throw away what the user believes to have.
+    """
+    damaged: list[str] = []
+    for path in paths(folder):
+        try:
+            return load(path), damaged
+        except RunDirectoryError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise RunDirectoryError(
+            f"no checkpoint in {folder} can be used: {'; '.join(damaged)}."
+            " Restore one of them from a copy, or start over with another --out"
+        )
+    return None, damaged
+
+
+def paths(folder: Path) -> list[Path]:
+    """The checkpoint files of a run, newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the order given."""
+    total = hashlib.sha256()
+    for name, tensor in tensors.items():
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file by rename, so that a reader sees the old one or the new one."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: Exception) -> RunDirectoryError:
+    """One line for a failed write: names the file, and a full disk as such."""
+    code = getattr(error, "errno", None)
+    # safetensors reports the operating system's error as text alone.
+    full = code in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
+    if full:
+        return RunDirectoryError(
+            f"the disk is full: {path} could not be written."
+            " Nothing saved before is lost: free some space, then go on with --resume"
+        )
+    return RunDirectoryError(f"{path} could not be written ({error})")
+
+
+def _sorted(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
+    yield from sorted(checkpoint.tensors.items())
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

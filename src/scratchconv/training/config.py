@@ -1,0 +1,150 @@
+"""What one run is: a typed record from which its flags, its identity and its command line come."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from scratchconv import data, models, optim
+from scratchconv.errors import InvalidArgument, unknown_name
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run. The defaults are those of Neyshabur 2020 where the paper states them."""
+
+    model: str = "s-fc"
+    """Network: s-conv, s-local, s-fc, d-conv, d-local, d-fc, 3-fc or resnet18."""
+
+    alpha: int | None = None
+    """Size of the network in base channels (α of Neyshabur 2020, Fig. 1). Give this or --params."""
+
+    params: float | None = None
+    """Size of the network as a budget of weights, e.g. 25.6e6; the nearest α is used."""
+
+    kernel_size: int = 3
+    """Side of the kernels of resnet18 (odd). Other networks have the kernels of the paper."""
+
+    dropout: float = 0.0
+    """Dropout probability at the last two fully connected layers."""
+
+    data: str = "cifar10"
+    """Dataset: cifar10, cifar100, svhn, mnist, fashion-mnist, digits or tree."""
+
+    data_dir: Path | None = None
+    """Folder of the dataset's files. Default: $SCRATCHCONV_DATA, else the user's cache folder."""
+
+    permute: int | None = None
+    """Shuffle the pixel positions of every image by this seed: the network sees no geometry."""
+
+    augment: Literal["auto", "none"] = "auto"
+    """auto: the flips and crops usual for the dataset. none: the images as they are."""
+
+    validation: float = 0.1
+    """Part of the training data held out to choose things on: a fraction, or a count if ≥ 1."""
+
+    split_seed: int = 0
+    """Seed of the training/validation split; apart from --seed, so that runs share one split."""
+
+    method: str = "beta-lasso"
+    """Training method: sgd, beta-lasso, lasso or proximal-lasso."""
+
+    beta: float = 50.0
+    """Threshold coefficient β of Algorithm 1: weights under β·λ become zero."""
+
+    lam: float = 0.0
+    """ℓ1 coefficient λ of the weights; biases and BatchNorm are never regularised."""
+
+    lam_first: float | None = None
+    """λ of the layers that are convolutions or stand for one. Default: --lam."""
+
+    lam_scale: Literal["none", "steps"] = "none"
+    """steps: --lam and --lam-first were chosen for --lam-epochs epochs; keep λ·Ση for this run."""
+
+    lam_epochs: int | None = None
+    """The run length that --lam was chosen for; needed by --lam-scale steps."""
+
+    lr: float = 0.1
+    """Learning rate η at the start; it falls to zero along a cosine, step by step."""
+
+    momentum: float = 0.0
+    """Momentum of sgd."""
+
+    weight_decay: float = 0.0
+    """Weight decay of sgd (on weights; not on biases and BatchNorm)."""
+
+    epochs: int = 15
+    """Passes over the training data."""
+
+    batch_size: int = 512
+    """Samples a step (512 in the paper)."""
+
+    seed: int = 0
+    """Seed of the initial weights, the order of the data, augmentation and dropout."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the matrix products; weights and BatchNorm stay fp32. auto: the fastest."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1 …; auto: a GPU where there is one."""
+
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints; 0 writes one at every step."""
+
+    def check(self) -> None:
+        """Raise ``InvalidArgument`` for a value that is impossible whatever the data are."""
+        for kind, name, choices in (
+            ("network", self.model, models.NAMES),
+            ("dataset", self.data, data.NAMES),
+            ("method", self.method, optim.METHODS),
+        ):
+            if name not in choices:
+                raise unknown_name(kind, name, choices)
+        for flag, number, least in (
+            ("epochs", self.epochs, 1),
+            ("batch-size", self.batch_size, 1),
+            ("seed", self.seed, 0),
+            ("split-seed", self.split_seed, 0),
+            ("checkpoint-seconds", self.checkpoint_seconds, 0),
+            ("validation", self.validation, 0),
+        ):
+            if not (math.isfinite(number) and number >= least):
+                raise InvalidArgument(f"--{flag} {number}: must be at least {least}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InvalidArgument(f"--lr {self.lr}: must be a positive number (the paper uses 0.1)")
+        if self.alpha is None and self.params is None:
+            raise InvalidArgument(
+                "the size of the network is missing: give --alpha (say 8) or --params (say 25.6e6)"
+            )
+        if self.method != "sgd" and self.lam == 0 and not self.lam_first:
+            raise InvalidArgument(
+                f"--method {self.method} without --lam or --lam-first is plain sgd"
+            )
+        if self.lam_scale == "steps" and self.lam_epochs is None:
+            raise InvalidArgument(
+                "--lam-scale steps needs --lam-epochs: the number of epochs λ was chosen for"
+            )
+        if self.lam_epochs is not None and self.lam_epochs < 1:
+            raise InvalidArgument(f"--lam-epochs {self.lam_epochs}: must be at least 1")
+        if self.lam_epochs is not None and self.lam_scale == "none":
+            raise InvalidArgument("--lam-epochs has no effect without --lam-scale steps")
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide the result: all but where files lie and how often to save."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("data_dir", "checkpoint_seconds")
+        }
+
+    def command(self) -> str:
+        """The command line that makes this run anew, with the machine's own folders left open."""
+        words = ["scratchconv train"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            shown = field.name in ("model", "alpha", "data", "method") or value != field.default
+            if shown and value is not None and field.name in self.identity():
+                words.append(f"--{field.name.replace('_', '-')} {value}")
+        return " ".join([*words, "--data-dir DIR --out RUN_DIR"])

@@ -1,0 +1,129 @@
+"""The one training loop: every network, every method, saved so that it can go on bit for bit."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scratchconv.errors import ScratchconvError
+from scratchconv.training import checkpoint, run_directory
+from scratchconv.training.collapse import check_finite
+from scratchconv.training.evaluation import loss_of
+from scratchconv.training.interruption import Interruption
+from scratchconv.training.precision import autocast
+from scratchconv.training.progress import Progress
+from scratchconv.training.records import epoch_metrics
+from scratchconv.training.schedule import cosine
+from scratchconv.training.setup import Setup
+from scratchconv.training.state import Position, capture
+
+# How often the loss is brought to the host, in seconds: a GPU waits for nothing in between.
+_LOOK_SECONDS = 0.25
+
+
+class Stopped(ScratchconvError):
+    """The run was asked to stop (Ctrl-C, SIGTERM), and did so after saving."""
+
+
+@dataclass
+class Loop:
+    """Trains ``setup`` from ``position`` to the last epoch, recording in ``directory``."""
+
+    setup: Setup
+    directory: Path
+    progress: Progress
+    interruption: Interruption
+    position: Position = field(default_factory=Position)
+    _saved: float = field(default_factory=time.monotonic, init=False)
+
+    def run(self) -> dict[str, Any]:
+        """All remaining epochs; returns the metrics of the last one."""
+        epochs = run_directory.read_metrics(self.directory)
+        while self.position.epoch < self.setup.config.epochs:
+            self._epoch()
+            metrics = epoch_metrics(
+                self.setup, self.position, epochs[-1]["layers"] if epochs else []
+            )
+            run_directory.append_metrics(self.directory, metrics)
+            epochs.append(metrics)
+            self.progress.epoch(metrics)
+            for warning in metrics["warnings"]:
+                self.progress.note(warning)
+            self.position = self.position.next_epoch()
+            self._save_if_due(last=self.position.epoch == self.setup.config.epochs)
+        return epochs[-1]
+
+    def _epoch(self) -> None:
+        """Train to the end of the current epoch, from wherever ``position`` stands in it."""
+        setup, position = self.setup, self.position
+        if position.step == 0:
+            # Dropout draws from the global generator: each epoch has its own stream.
+            torch.manual_seed(setup.config.seed * 1_000_003 + position.epoch)
+        loss_sum = torch.full((), position.loss_sum, dtype=torch.float64, device=setup.device)
+        right = torch.full((), position.right, dtype=torch.int64, device=setup.device)
+        looked = begun = time.monotonic()
+        setup.model.train()
+        for inputs, targets in setup.training.epoch(position.epoch, start=position.step):
+            step = position.epoch * len(setup.training) + position.step
+            loss, outputs = self._step(step, inputs, targets)
+            loss_sum += loss.detach() * len(targets)
+            if setup.dataset.task == "classification":
+                right += (outputs.detach().argmax(1) == targets).sum()
+            position.step += 1
+            position.samples += len(targets)
+            now = time.monotonic()
+            if now - looked >= _LOOK_SECONDS or self._due(now):
+                looked = now
+                self._check(loss.item(), step)
+                self.progress.step(step + 1, loss.item())
+                position.loss_sum, position.right = loss_sum.item(), int(right.item())
+                position.seconds += now - begun
+                begun = now
+                if position.step < len(setup.training):
+                    self._save_if_due()
+        position.loss_sum, position.right = loss_sum.item(), int(right.item())
+        self._check(position.loss_sum, (position.epoch + 1) * len(setup.training))
+        position.seconds += time.monotonic() - begun
+
+    def _step(
+        self, step: int, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        setup = self.setup
+        rate = cosine(step, setup.steps, setup.config.lr)
+        for group in setup.optimizer.param_groups:
+            group["lr"] = rate
+        with autocast(setup.precision, setup.device):
+            outputs = setup.model(inputs)
+        loss = loss_of(outputs, targets, setup.dataset.task)
+        setup.optimizer.zero_grad()
+        setup.scaler.scale(loss).backward()
+        setup.scaler.step(setup.optimizer)
+        setup.scaler.update()
+        return loss, outputs
+
+    def _check(self, loss: float, step: int) -> None:
+        saved = checkpoint.paths(self.directory / "checkpoints")
+        check_finite(
+            loss,
+            step=step,
+            regularised=self.setup.regularised,
+            checkpoint=saved[0].name if saved else None,
+        )
+
+    def _due(self, now: float) -> bool:
+        wait = self.setup.config.checkpoint_seconds
+        return self.interruption.requested or now - self._saved >= wait
+
+    def _save_if_due(self, *, last: bool = False) -> None:
+        if not (last or self._due(time.monotonic())):
+            return
+        step = self.position.epoch * len(self.setup.training) + self.position.step
+        state = capture(self.setup, self.position)
+        path = checkpoint.save(state, self.directory / "checkpoints", step)
+        self._saved = time.monotonic()
+        if self.interruption.requested:
+            raise Stopped(f"stopped as asked after saving {path.name}; go on with --resume")

@@ -1,0 +1,30 @@
+"""The learning rate of every step, and λ carried from one run length to another."""
+
+from __future__ import annotations
+
+import math
+
+
+def cosine(step: int, steps: int, lr: float) -> float:
+    """The learning rate of ``step`` (0 … steps−1) when annealed from ``lr`` to zero.
+
+    Neyshabur 2020, appendix: "cosine annealing"; the paper does not say whether by epoch or by
+    step. A function of the step alone has no state to save, so that a resumed run cannot differ.
+    """
+    return lr * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+def sum_of_rates(steps: int, lr: float) -> float:
+    """Ση over a whole run: what λ is multiplied by when it shrinks a weight from start to end."""
+    return math.fsum(cosine(step, steps, lr) for step in range(steps))
+
+
+def lam_for_length(lam: float, *, chosen_for: int, steps: int) -> float:
+    """λ for a run of ``steps`` that keeps the λ·Ση of the one it was ``chosen_for`` (in steps).
+
+    A weight without gradient is shrunk by λ·Ση in all, so a shorter run needs a larger λ. The
+    limits of this rule: the threshold βλ grows along with λ while the weights do not, so much
+    shorter runs are cut harder than the original; too large a λ kills whole units. Within a
+    factor of about four it is a good first guess; beyond it choose λ on validation data.
+    """
+    return lam * sum_of_rates(chosen_for, 1.0) / sum_of_rates(steps, 1.0)

@@ -1,0 +1,34 @@
+"""Learning rates, and λ carried between run lengths."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratchconv.training.schedule import cosine, lam_for_length, sum_of_rates
+
+
+@given(steps=st.integers(1, 5000), lr=st.floats(1e-4, 10))
+def test_cosine_falls_from_lr_towards_zero(steps, lr):
+    rates = [cosine(step, steps, lr) for step in range(steps)]
+    assert rates[0] == lr
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates))
+    assert 0 <= rates[-1] <= lr
+
+
+@given(steps=st.integers(1, 5000))
+def test_sum_of_rates_is_half_the_steps(steps):
+    # Σ ½(1 + cos πt/T) over t = 0 … T−1 is (T + 1)/2 exactly.
+    assert sum_of_rates(steps, 1.0) == pytest.approx((steps + 1) / 2)
+
+
+def test_lam_keeps_what_shrinks_a_weight_in_all():
+    lam = lam_for_length(1e-5, chosen_for=40_000, steps=1_000)
+    total = lam * sum_of_rates(1_000, 0.1)
+    assert math.isclose(total, 1e-5 * sum_of_rates(40_000, 0.1), rel_tol=1e-12)
+
+
+def test_lam_of_the_same_length_is_unchanged():
+    assert lam_for_length(3e-4, chosen_for=777, steps=777) == 3e-4

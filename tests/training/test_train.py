@@ -1,0 +1,300 @@
+"""A run from start to end: reproducible, resumable at any instant, safe against misuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from scratchconv.errors import Collapse, DataError, InvalidArgument, RunDirectoryError
+from scratchconv.training import (
+    RunConfig,
+    Silent,
+    Stopped,
+    checkpoint,
+    load_run,
+    load_weights,
+    train,
+)
+
+SMALL = {
+    "model": "s-fc",
+    "alpha": 2,
+    "data": "digits",
+    "epochs": 3,
+    "batch_size": 128,
+    "lam": 2e-3,
+    "dropout": 0.2,
+}
+
+
+def same_weights(one, other):
+    first, second = load_weights(one), load_weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def without_clock(metrics):
+    return [{name: v for name, v in line.items() if name != "seconds"} for line in metrics]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    return train(RunConfig(**SMALL), out)
+
+
+def test_a_finished_run_is_fully_recorded(finished):
+    assert finished.config["model"] == "s-fc"
+    assert "data_dir" not in finished.config
+    assert [line["epoch"] for line in finished.metrics] == [1, 2, 3]
+    assert finished.result["epochs"] == 3
+    assert finished.result["steps"] == finished.resolved["steps"]
+    assert 0.3 < finished.result["test_accuracy"] <= 1
+    assert finished.result["layers"] == finished.metrics[-1]["layers"]
+    assert finished.result["environment"]["command"].startswith("scratchconv train --model s-fc")
+    counted = sum(layer["size"] for layer in finished.result["layers"])
+    assert counted == finished.resolved["parameters"]
+    weights = load_weights(finished.directory)
+    nonzero = [int(w.count_nonzero()) for w in weights.values() if w.ndim == 2]
+    assert nonzero == [layer["nonzero"] for layer in finished.result["layers"]]
+
+
+def test_a_seed_gives_the_same_weights_twice(finished, tmp_path):
+    again = train(RunConfig(**SMALL), tmp_path / "again")
+    assert same_weights(finished.directory, again.directory)
+    assert without_clock(finished.metrics) == without_clock(again.metrics)
+
+
+def test_another_seed_gives_other_weights(finished, tmp_path):
+    other = train(RunConfig(**{**SMALL, "seed": 1}), tmp_path / "other")
+    assert not same_weights(finished.directory, other.directory)
+
+
+KILLED = {
+    "dropout and beta-lasso": SMALL,
+    "momentum": {
+        **{k: v for k, v in SMALL.items() if k != "lam"},
+        "method": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+    },
+}
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_killed_at_any_instant_it_ends_with_the_same_weights(name, tmp_path):
+    settings = {**KILLED[name], "epochs": 40, "checkpoint_seconds": 0.0}
+    undisturbed = train(RunConfig(**settings), tmp_path / "undisturbed")
+    out = tmp_path / "killed"
+    program = (
+        "from scratchconv.training import RunConfig, train\n"
+        f"train(RunConfig(**{settings!r}), {str(out)!r}, resume=True)"
+    )
+    for lines in (2, 17):
+        process = subprocess.Popen([sys.executable, "-c", program])
+        wait_for_epochs(out, lines, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (out / "result.json").exists()
+    resumed = train(RunConfig(**settings), out, resume=True)
+    assert same_weights(undisturbed.directory, resumed.directory)
+    assert without_clock(undisturbed.metrics) == without_clock(resumed.metrics)
+
+
+def wait_for_epochs(out, count, process):
+    deadline = time.monotonic() + 60
+    path = out / "metrics.jsonl"
+    while not (path.exists() and len(path.read_bytes().splitlines()) >= count):
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class StopAt(Silent):
+    """Asks the run to stop, as Ctrl-C does, once it has done so many steps."""
+
+    def __init__(self, step):
+        self.at = step
+
+    def step(self, done, loss):
+        if done >= self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_stopped_in_the_middle_of_an_epoch_it_goes_on_from_there(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("scratchconv.training.loop._LOOK_SECONDS", 0.0)
+    out = tmp_path / "stopped"
+    config = RunConfig(**SMALL)
+    with pytest.raises(Stopped, match="--resume"):
+        train(config, out, progress=StopAt(13))
+    (path,) = checkpoint.paths(out / "checkpoints")
+    assert checkpoint.load(path).state["position"]["step"] not in (0, None)
+    resumed = train(config, out, resume=True)
+    assert same_weights(finished.directory, resumed.directory)
+    assert without_clock(finished.metrics) == without_clock(resumed.metrics)
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("scratchconv.training.loop._LOOK_SECONDS", 0.0)
+    out = tmp_path / "damaged"
+    config = RunConfig(**{**SMALL, "checkpoint_seconds": 0.0})
+    with pytest.raises(Stopped):
+        train(config, out, progress=StopAt(20))
+    newest = checkpoint.paths(out / "checkpoints")[0]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    notes = Notes()
+    resumed = train(config, out, resume=True, progress=notes)
+    assert any(newest.name in note for note in notes.notes)
+    assert same_weights(finished.directory, resumed.directory)
+
+
+def test_a_metrics_line_cut_short_is_made_anew(finished, tmp_path):
+    out = tmp_path / "cut"
+    with pytest.raises(Stopped):
+        train(RunConfig(**{**SMALL, "checkpoint_seconds": 0}), out, progress=StopAt(1))
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "ste')
+    resumed = train(RunConfig(**SMALL), out, resume=True)
+    assert without_clock(finished.metrics) == without_clock(resumed.metrics)
+
+
+def test_resume_of_a_finished_run_changes_nothing(finished):
+    notes = Notes()
+    before = (finished.directory / "result.json").read_bytes()
+    again = train(RunConfig(**SMALL), finished.directory, resume=True, progress=notes)
+    assert again.result == finished.result
+    assert (finished.directory / "result.json").read_bytes() == before
+    assert "finished already" in notes.notes[0]
+
+
+def test_nothing_is_overwritten_without_being_asked(finished, tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"already holds a run.*--resume"):
+        train(RunConfig(**SMALL), finished.directory)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="not empty"):
+        train(RunConfig(**SMALL), tmp_path)
+    with pytest.raises(RunDirectoryError, match="is a file"):
+        train(RunConfig(**SMALL), tmp_path / "letter.txt")
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+
+
+def test_another_configuration_is_not_mixed_in(finished):
+    with pytest.raises(RunDirectoryError, match=r"another run \(lam 0.002 → 0.003\)"):
+        train(RunConfig(**{**SMALL, "lam": 3e-3}), finished.directory, resume=True)
+
+
+def test_a_second_process_is_turned_away(tmp_path):
+    out = tmp_path / "busy"
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from scratchconv.training import run_directory\n"
+        f"run_directory.create(Path({str(out)!r}))\n"
+        f"with run_directory.lock(Path({str(out)!r})):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunDirectoryError, match="in use by another process"):
+            train(RunConfig(**SMALL), out, resume=True)
+    finally:
+        holder.communicate("")
+    assert train(RunConfig(**{**SMALL, "epochs": 1}), out, resume=True).result
+
+
+def test_a_loss_that_explodes_stops_the_run_and_keeps_it(tmp_path):
+    out = tmp_path / "exploded"
+    settings = {**SMALL, "method": "sgd", "lam": 0.0, "lr": 1e30, "precision": "fp32"}
+    with pytest.raises(Collapse, match="learning rate is too large"):
+        train(RunConfig(**settings), out)
+    assert load_run(out).result is None
+
+
+def test_too_large_a_lam_is_reported_in_the_record(tmp_path):
+    run = train(RunConfig(**{**SMALL, "lam": 0.05}), tmp_path / "heavy")
+    warnings = [warning for line in run.metrics for warning in line["warnings"]]
+    assert any("λ" in warning for warning in warnings)
+
+
+def test_lam_is_carried_to_another_run_length(tmp_path):
+    run = train(
+        RunConfig(**{**SMALL, "lam": 1e-4, "lam_scale": "steps", "lam_epochs": 30}),
+        tmp_path / "scaled",
+    )
+    steps = run.resolved["steps"]
+    assert run.resolved["lam"] == pytest.approx(1e-4 * (10 * steps + 1) / (steps + 1))
+
+
+def test_regression_has_a_loss_and_no_accuracy(tmp_path):
+    config = RunConfig(
+        model="3-fc", alpha=16, data="tree", method="sgd", lr=0.01, epochs=2, batch_size=256
+    )
+    result = train(config, tmp_path / "tree").result
+    assert result["test_accuracy"] is None
+    assert result["test_loss"] > 0
+
+
+@pytest.mark.parametrize("name", ["s-conv", "s-local", "3-fc", "d-conv", "d-local", "resnet18"])
+def test_every_kind_of_network_trains(name, tmp_path):
+    config = RunConfig(
+        model=name, alpha=2, data="digits", method="sgd", epochs=1, batch_size=256, seed=3
+    )
+    result = train(config, tmp_path / name).result
+    assert json.loads(json.dumps(result)) == result
+    assert result["layers"]
+
+
+def test_without_validation_all_training_data_is_used(tmp_path):
+    run = train(RunConfig(**{**SMALL, "validation": 0, "epochs": 1}), tmp_path / "all")
+    assert run.resolved["validation_size"] == 0
+    assert run.result["validation_accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "s-cf"}, "unknown network 's-cf': choose from .*Did you mean 's-fc'"),
+        ({"data": "cifar"}, "unknown dataset 'cifar'"),
+        ({"method": "b-lasso"}, "unknown method"),
+        ({"epochs": 0}, "--epochs 0"),
+        ({"lr": float("nan")}, "--lr nan"),
+        ({"lr": -0.1}, "--lr -0.1"),
+        ({"alpha": None}, "--alpha .* or --params"),
+        ({"batch_size": 10**6}, "more than the .* training samples"),
+        ({"lam": 0.0}, "plain sgd"),
+        ({"lam": -1.0}, "lam"),
+        ({"lam_scale": "steps"}, "--lam-epochs"),
+        ({"lam_epochs": 5}, "--lam-scale steps"),
+        ({"device": "tpu"}, "--device tpu"),
+        ({"precision": "fp16", "device": "cpu"}, "fp16 needs a GPU"),
+        ({"validation": 1.0e9}, "validation"),
+        ({"momentum": 0.9}, "momentum"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_anything_is_made(change, message, tmp_path):
+    with pytest.raises(InvalidArgument, match=message) as raised:
+        train(RunConfig(**{**SMALL, **change}), tmp_path / "run")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_says_how_to_get_it(tmp_path):
+    config = RunConfig(**{**SMALL, "data": "cifar10", "data_dir": tmp_path})
+    with pytest.raises(DataError, match="scratchconv data fetch cifar10"):
+        train(config, tmp_path / "run")
