@@ -21,24 +21,23 @@ from scratchconv.training import Run, RunConfig, train
 _DIGITS = RunConfig(data="digits", alpha=16, epochs=100, batch_size=64, method="sgd")
 _CIFAR10 = RunConfig(data="cifar10", alpha=8, epochs=15, batch_size=512, method="sgd")
 
-_BETA_LASSO = {
-    "digits": {"lam": 2e-4, "lam_first": 1e-3},
-    "cifar10": {"lam": 1e-4, "lam_first": 2e-4},
+_DENSE = {"digits": _DIGITS, "cifar10": _CIFAR10}
+_SPARSE = {
+    "digits": replace(_DIGITS, method="beta-lasso", lam_first=2e-3, lam=2e-4),
+    "cifar10": replace(_CIFAR10, method="beta-lasso", lam_first=2e-4, lam=1e-4),
 }
-_BASE = {"digits": _DIGITS, "cifar10": _CIFAR10}
 
 
 def demo_configs(data: str, data_dir: Path | None = None) -> dict[str, RunConfig]:
     """The runs of the demonstration on ``digits`` or ``cifar10``, by the name of their folder."""
-    if data not in _BASE:
-        raise unknown_name("dataset of the demonstration", data, _BASE)
-    base = replace(_BASE[data], data_dir=data_dir)
-    sparse = replace(base, method="beta-lasso", **_BETA_LASSO[data])
+    if data not in _DENSE:
+        raise unknown_name("dataset of the demonstration", data, _DENSE)
+    dense = replace(_DENSE[data], data_dir=data_dir)
     return {
-        "s-fc-sgd": base,
-        "s-fc-beta-lasso": sparse,
-        "s-local-sgd": replace(base, model="s-local"),
-        "s-conv-sgd": replace(base, model="s-conv"),
+        "s-fc-sgd": dense,
+        "s-fc-beta-lasso": replace(_SPARSE[data], data_dir=data_dir),
+        "s-local-sgd": replace(dense, model="s-local"),
+        "s-conv-sgd": replace(dense, model="s-conv"),
     }
 
 
