@@ -17,13 +17,14 @@ from scratchconv.display import Terminal
 from scratchconv.errors import RunDirectoryError, unknown_name
 from scratchconv.training import Run, RunConfig, train
 
-# A filter is 9 pixels wide and images of digits are 8: λ has to do what the kernel cannot.
-_DIGITS = RunConfig(data="digits", alpha=16, epochs=100, batch_size=64, method="sgd")
+# Small batches and many epochs: λ·Ση large enough to make a filter of 64 weights local, at a λ
+# small enough to leave most units alive.
+_DIGITS = RunConfig(data="digits", alpha=16, epochs=200, batch_size=32, method="sgd")
 _CIFAR10 = RunConfig(data="cifar10", alpha=8, epochs=15, batch_size=512, method="sgd")
 
 _DENSE = {"digits": _DIGITS, "cifar10": _CIFAR10}
 _SPARSE = {
-    "digits": replace(_DIGITS, method="beta-lasso", lam_first=2e-3, lam=2e-4),
+    "digits": replace(_DIGITS, method="beta-lasso", lam_first=4e-4, lam=1e-4),
     "cifar10": replace(_CIFAR10, method="beta-lasso", lam_first=2e-4, lam=1e-4),
 }
 

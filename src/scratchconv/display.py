@@ -1,7 +1,8 @@
-"""The terminal's view of a run: a line an epoch, and a bar with the time left below it."""
+"""The terminal's view of a run: lines of what the epochs gave, and a bar with the time left."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from datetime import timedelta
@@ -14,8 +15,16 @@ from rich.progress import Progress as Bar
 from scratchconv.training import RunConfig
 
 
+# Hundreds of epochs can pass in a minute; nobody reads more lines than this leaves.
+_SECONDS_BETWEEN_LINES = 2.0
+
+
 class Terminal:
-    """Shows runs as they go on; without a terminal (a log file) only the lines an epoch."""
+    """Shows runs as they go on; without a terminal (a log file) only the lines of epochs.
+
+    Every epoch gets its line, unless epochs are shorter than two seconds: then some do, and the
+    last one always. ``metrics.jsonl`` has them all.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
@@ -26,6 +35,7 @@ class Terminal:
         """Say what is run, and start the bar."""
         self._config, self._steps = config, int(resolved["steps"])
         self._started, self._done_before = time.monotonic(), done
+        self._last_line = -math.inf
         lams = f" λ first {resolved['lam_first']:g}, rest {resolved['lam']:g}"
         self.console.print(
             f"[bold]{config.model}[/] α={resolved['alpha']}, {resolved['parameters']:,} weights ·"
@@ -64,6 +74,11 @@ class Terminal:
 
     def epoch(self, metrics: dict[str, Any]) -> None:
         """One line: loss, accuracy, non-zeros per layer, spread, time left."""
+        now = time.monotonic()
+        is_last = metrics["epoch"] == self._config.epochs
+        if now - self._last_line < _SECONDS_BETWEEN_LINES and not is_last:
+            return
+        self._last_line = now
         width = len(str(self._config.epochs))
         parts = [f"epoch {metrics['epoch']:{width}}/{self._config.epochs}"]
         parts.append(f"loss {metrics['train_loss']:.3f}")

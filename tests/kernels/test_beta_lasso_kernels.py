@@ -164,3 +164,20 @@ def test_compiles_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch)
     array = np.arange(5.0)
     compiled(double)(array)
     np.testing.assert_array_equal(array, 2 * np.arange(5.0))
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_kernels_leave_torch_its_number_of_threads(threads):
+    program = (
+        "import numpy as np\n"
+        "import torch\n"
+        "from scratchconv.kernels import beta_lasso\n"
+        "from scratchconv.kernels.compilation import torch_threads\n"
+        "before = torch.get_num_threads()\n"
+        "theta = torch.ones(100_000).numpy()\n"
+        "with torch_threads(theta.size):\n"
+        "    beta_lasso.update_float32(theta, theta.copy(), *map(np.float32, (0.1, 0.1, 1.0)))\n"
+        "assert before == torch.get_num_threads(), (before, torch.get_num_threads())\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)

@@ -61,9 +61,14 @@ def torch_threads(elements: int) -> Iterator[None]:
     worthwhile = -(-elements // _GRAIN)
     with _launch:
         _launched_by = os.getpid()
+        of_torch = torch.get_num_threads()
         before = numba.get_num_threads()
-        numba.set_num_threads(max(1, min(torch.get_num_threads(), worthwhile, _MOST_THREADS)))
+        numba.set_num_threads(max(1, min(of_torch, worthwhile, _MOST_THREADS)))
         try:
             yield
         finally:
             numba.set_num_threads(before)
+            # Numba starts its OpenMP threads by setting OpenMP's own number, which is torch's too:
+            # torch would go on with another number of threads, and so with other rounding.
+            if torch.get_num_threads() != of_torch:
+                torch.set_num_threads(of_torch)
