@@ -101,7 +101,9 @@ class Terminal:
     def end(self, result: dict[str, Any]) -> None:
         """Take the bar away and say how it ended."""
         self.close()
-        if result["test_accuracy"] is None:
+        if result["test_loss"] is None:
+            told = "done, test data untouched,"
+        elif result["test_accuracy"] is None:
             told = f"test loss {result['test_loss']:.4f}"
         else:
             told = f"test accuracy {100 * result['test_accuracy']:.2f} %"

@@ -298,3 +298,11 @@ def test_missing_data_says_how_to_get_it(tmp_path):
     config = RunConfig(**{**SMALL, "data": "cifar10", "data_dir": tmp_path})
     with pytest.raises(DataError, match="scratchconv data fetch cifar10"):
         train(config, tmp_path / "run")
+
+
+def test_a_run_made_to_choose_leaves_the_test_data_alone(tmp_path):
+    result = train(RunConfig(**{**SMALL, "epochs": 1, "skip_test": True}), tmp_path / "r").result
+    assert result["test_loss"] is None
+    assert result["test_accuracy"] is None
+    assert result["validation_accuracy"] > 0
+    assert "--skip-test " in result["environment"]["command"]

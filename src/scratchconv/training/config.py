@@ -46,6 +46,9 @@ class RunConfig:
     """Part of the training data held out: a fraction, or a count if ≥ 1. A twentieth shows how a
     run goes; take 0.1 to choose λ on."""
 
+    skip_test: bool = False
+    """Leave the test data alone: for runs made to choose something."""
+
     split_seed: int = 0
     """Seed of the training/validation split; apart from --seed, so that runs share one split."""
 
@@ -147,5 +150,6 @@ class RunConfig:
             value = getattr(self, field.name)
             shown = field.name in ("model", "alpha", "data", "method") or value != field.default
             if shown and value is not None and field.name in self.identity():
-                words.append(f"--{field.name.replace('_', '-')} {value}")
+                flag = f"--{field.name.replace('_', '-')}"
+                words.append(flag if value is True else f"{flag} {value}")
         return " ".join([*words, "--data-dir DIR --out RUN_DIR"])

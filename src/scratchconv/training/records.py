@@ -56,7 +56,7 @@ def final_result(setup: Setup, last: dict[str, Any]) -> dict[str, Any]:
         "epochs": last["epoch"],
         "steps": last["step"],
         **{name: last[name] for name in kept},
-        **_score("test", _evaluate(setup, "test")),
+        **_score("test", None if setup.config.skip_test else _evaluate(setup, "test")),
         "layers": last["layers"],
         "spread": None if measured is None else measured.spread,
         "locality": None if measured is None else asdict(measured),
