@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format readme clean
 
 demo: $(VENV)/installed
 	$(BIN)/scratchconv demo
@@ -22,6 +22,9 @@ check: $(VENV)/installed-for-tests
 format: $(VENV)/installed-for-tests
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+readme: $(VENV)/installed
+	$(BIN)/python -m scratchconv.experiments.results_table
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

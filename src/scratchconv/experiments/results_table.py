@@ -1,0 +1,125 @@
+"""The README's results table, drawn from the committed records of ``sgd_and_beta_lasso``.
+
+``python -m scratchconv.experiments.results_table`` writes it into ``README.md`` between its two
+marks; a test fails while the README is stale.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from scratchconv.errors import ScratchconvError
+from scratchconv.experiments.sgd_and_beta_lasso import SEEDS
+from scratchconv.training import Run, load_run
+
+BEGIN = "<!-- results: written by make readme -->"
+END = "<!-- end of results -->"
+
+_GROUPS = {
+    "fifteen/sgd": "SGD",
+    "fifteen/beta-lasso": "β-LASSO",
+    "fifteen/beta-lasso-permuted": "β-LASSO, pixels permuted",
+    "sixty/sgd": "SGD",
+    "sixty/sgd-tuned": "SGD, momentum and weight decay chosen",
+    "sixty/beta-lasso": "β-LASSO, λ chosen",
+    "sixty/beta-lasso-permuted": "β-LASSO, λ chosen, pixels permuted",
+}
+
+
+def results_table(records: Path) -> str:
+    """The table in Markdown, with the commands and the machine below it.
+
+    Raises ``RunDirectoryError`` where a record is missing, ``ScratchconvError`` where the records
+    are not of one machine and one release of torch.
+    """
+    groups = {
+        name: [load_run(records / f"{name}-seed{seed}") for seed in SEEDS] for name in _GROUPS
+    }
+    lines = [
+        "| S-FC, α = 8, on CIFAR-10 | epochs | test accuracy | layer 1 kept | spread of its filters"
+        " | z against shuffled pixels | training |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(_GROUPS[name], runs) for name, runs in groups.items()]
+    lines += ["", _provenance([run for runs in groups.values() for run in runs])]
+    lines += ["", "<details><summary>The command of each row (seed 0)</summary>", "", "```"]
+    lines += [str(_result(runs[0])["environment"]["command"]) for runs in groups.values()]
+    lines += ["```", "", "</details>"]
+    return "\n".join(lines)
+
+
+def _row(label: str, runs: Sequence[Run]) -> str:
+    results = [_result(run) for run in runs]
+    densities = [r["layers"][0]["nonzero"] / r["layers"][0]["size"] for r in results]
+    accuracy = _mean_and_deviation([100 * r["test_accuracy"] for r in results])
+    spread = _mean_and_deviation([r["spread"] for r in results])
+    z_score = statistics.mean(r["locality"]["z_score"] for r in results)
+    density = 100 * statistics.mean(densities)
+    seconds = statistics.mean(r["seconds"] for r in results)
+    cells = (
+        label,
+        str(results[0]["epochs"]),
+        f"{accuracy} %",
+        f"{density:.2f} %" if density < 10 else f"{density:.0f} %",
+        spread,
+        f"{z_score:.0f}",
+        f"{seconds:.0f} s",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def _provenance(runs: Sequence[Run]) -> str:
+    environments = [_result(run)["environment"] for run in runs]
+    machines = {
+        (e["hardware"]["cpu"], e["hardware"]["threads"], e["versions"]["torch"])
+        for e in environments
+    }
+    if len(machines) != 1:
+        raise ScratchconvError(f"the records are of {len(machines)} machines: {sorted(machines)}")
+    ((cpu, threads, torch),) = machines
+    precisions = "/".join(sorted({run.resolved["precision"] for run in runs}))
+    commits = ", ".join(sorted({str(e["commit"]) for e in environments}))
+    return (
+        f"Mean ± standard deviation over n = {len(SEEDS)} seeds, last epoch, test data looked at"
+        f" once. {cpu}, {threads} threads, torch {torch}, {precisions}, commit {commits}. Every"
+        " number is in [`results/laptop`](results/laptop)."
+    )
+
+
+def _result(run: Run) -> dict[str, Any]:
+    if run.result is None:
+        raise ScratchconvError(f"{run.directory} is not finished")
+    return run.result
+
+
+def with_table(readme: str, table: str) -> str:
+    """``readme`` with ``table`` between its two marks."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ScratchconvError(f"the README lacks its marks {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def main(readme: Path = Path("README.md"), records: Path = Path("results/laptop")) -> None:
+    """Write the table into the README.
+
+    Args:
+        readme: The file with the two marks.
+        records: Folder of the runs of sgd_and_beta_lasso.
+    """
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(with_table(text, results_table(records)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
