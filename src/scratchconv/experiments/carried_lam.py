@@ -3,8 +3,8 @@
 The λ that ``sgd_and_beta_lasso`` chose for 60 epochs, carried to 30 and to 15 epochs by
 ``--lam-scale steps``, and beside it the same λ left as it is. Scored on validation data only.
 
-``python -m scratchconv.experiments.carried_lam --data-dir DIR --records results/laptop`` takes about
-five minutes on two cores; finished runs are not run again.
+``python -m scratchconv.experiments.carried_lam --data-dir DIR --records results/laptop`` takes
+about five minutes on two cores; finished runs are not run again.
 """
 
 from __future__ import annotations

@@ -32,6 +32,17 @@ _SFC = RunConfig(model="s-fc", alpha=8, data="cifar10")
 _SIXTY = replace(_SFC, epochs=60, validation=0.1)
 _FIFTEEN = replace(_SFC, epochs=15)
 
+# λ of the first layer and of the rest; the last pair goes on where the grid before it ended best.
+_LAMS = (
+    (5e-5, 2e-5),
+    (5e-5, 5e-5),
+    (1e-4, 2e-5),
+    (1e-4, 5e-5),
+    (1.5e-4, 2e-5),
+    (1.5e-4, 5e-5),
+    (1e-4, 1e-4),
+)
+
 
 def search_configs() -> dict[str, list[RunConfig]]:
     """The grid of each method, 60 epochs."""
@@ -43,8 +54,7 @@ def search_configs() -> dict[str, list[RunConfig]]:
         ],
         "beta-lasso": [
             replace(base, method="beta-lasso", lam_first=lam_first, lam=lam)
-            for lam_first in (5e-5, 1e-4, 1.5e-4)
-            for lam in (2e-5, 5e-5)
+            for lam_first, lam in _LAMS
         ],
     }
 
