@@ -70,13 +70,14 @@ def final_configs(best: dict[str, RunConfig]) -> dict[str, RunConfig]:
         "sgd": replace(_FIFTEEN, method="sgd"),
         "beta-lasso": replace(_FIFTEEN, method="beta-lasso", lam_first=2e-4, lam=1e-4),
     }
+    fifteen["beta-lasso-permuted"] = fifteen["beta-lasso"]
+    permuted = {"beta-lasso-permuted": sixty["beta-lasso"]}
     configs = {}
-    for length, methods in (("sixty", sixty), ("fifteen", fifteen)):
+    for length, methods in (("sixty", sixty), ("fifteen", fifteen), ("sixty", permuted)):
         for seed in SEEDS:
             for name, config in methods.items():
-                configs[f"{length}/{name}-seed{seed}"] = replace(config, seed=seed)
-            permuted = replace(methods["beta-lasso"], seed=seed, permute=seed)
-            configs[f"{length}/beta-lasso-permuted-seed{seed}"] = permuted
+                permute = seed if name.endswith("permuted") else None
+                configs[f"{length}/{name}-seed{seed}"] = replace(config, seed=seed, permute=permute)
     return configs
 
 
