@@ -1,3 +1,7 @@
+"""Spread and locality against hand-computed values, their formulas and their null."""
+
+from __future__ import annotations
+
 import dataclasses
 import json
 import math

@@ -1,3 +1,7 @@
+"""The permutation test against every permutation and the whole distance matrix."""
+
+from __future__ import annotations
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,7 @@
+"""Receptive fields are the layer itself, and units to draw are chosen honestly."""
+
+from __future__ import annotations
+
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,3 +1,7 @@
+"""Non-zeros and dead units, counted exactly in every layer and dtype."""
+
+from __future__ import annotations
+
 import math
 
 import pytest

@@ -88,6 +88,14 @@ NDARRAY = b"cnumpy\nndarray\n"
 DTYPE = b"cnumpy\ndtype\n"
 
 
+def array_of(shape: tuple[int, ...]) -> bytes:
+    """The opcodes of a uint8 array of that shape, holding one byte, or none where a side is 0."""
+    sides = b"".join(b"J" + struct.pack("<i", side) for side in shape)
+    state = b"(K\x01(" + sides + b"t" + DTYPE + b"(U\x02u1K\x00K\x01tR\x89"
+    made = RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01b\x87R"
+    return made + state + (b"U\x00" if 0 in shape else b"U\x01a") + b"tb"
+
+
 @pytest.mark.parametrize(
     "body",
     {
@@ -100,6 +108,8 @@ DTYPE = b"cnumpy\ndtype\n"
         "state of a global": NDARRAY + b"(K\x01tb",
         "state of a list": b"](K\x01tb",
         "state of a dtype is no tuple": DTYPE + b"(U\x02u1K\x00K\x01tR}b",
+        "an array of 65 dimensions": array_of((1,) * 65),
+        "an empty array of more than all memory": array_of((0, *(2**31 - 1,) * 3)),
         "an array never filled": RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01b\x87R",
         "an extension": b"\x82\x01",
         "a persistent id": b"Pevil\n",

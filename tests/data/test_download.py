@@ -304,3 +304,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, server):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match=r"file.*cannot be made"):
         data.fetch("numbers", tmp_path / "file", registry=registry)
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, server):
+    registry, _ = one_file(server)
+    (tmp_path / ".numbers.lock").mkdir()  # permissions would not stop the superuser
+    with pytest.raises(DataError, match=r"numbers cannot be .*written to"):
+        data.fetch("numbers", tmp_path, registry=registry)

@@ -169,7 +169,7 @@ IMAGES = np.zeros((30, 28, 28), np.uint8)
 def test_a_bad_idx_file_is_named(tmp_path, name, content, complaint):
     write_idx(tmp_path)
     (tmp_path / f"{name}-ubyte.gz").write_bytes(content)
-    with pytest.raises(DataError, match=f"{name}.*({complaint})"):
+    with pytest.raises(DataError, match=f"{name}.*({complaint}).*fetch"):
         data.load("mnist", tmp_path, complete=False)
 
 
@@ -182,6 +182,9 @@ def test_a_bad_idx_file_is_named(tmp_path, name, content, complaint):
         {"X": np.zeros((32, 32, 3, 5), np.uint8), "y": np.ones((4, 1))},
         {"X": np.zeros((32, 32, 3, 5), np.uint8), "y": np.zeros((5, 1))},
         {"X": np.zeros((32, 32, 3, 5), np.uint8), "y": np.full((5, 1), 11)},
+        {"X": np.zeros((32, 32, 3, 5), np.uint8), "y": np.full((5, 1), 2.5)},
+        {"X": np.zeros((32, 32, 3, 5), np.uint8), "y": np.full((5, 1), np.nan)},
+        {"X": np.zeros((32, 32, 3, 5), np.uint8), "y": np.full((5, 1), 1.0).astype(object)},
     ],
 )
 def test_a_bad_svhn_file_is_named(tmp_path, content):

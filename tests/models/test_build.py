@@ -1,3 +1,5 @@
+"""Networks built by name: their layers, their units, their weights, and what is refused."""
+
 from __future__ import annotations
 
 import copy

@@ -1,3 +1,5 @@
+"""LocallyConnected2d against the convolution and the dense layer it lies between."""
+
 from __future__ import annotations
 
 import copy

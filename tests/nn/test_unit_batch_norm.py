@@ -1,3 +1,5 @@
+"""UnitBatchNorm2d against BatchNorm of the flattened map."""
+
 from __future__ import annotations
 
 import pytest

@@ -57,7 +57,7 @@ def write_run(
     result: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> Path:
-    """One run; ``done`` epochs of it, finished where that is all of them."""
+    """One run; `done` epochs of it, finished where that is all of them."""
     done = epochs if done is None else done
     sparse = method != "sgd"
     fully = model.endswith("fc")
@@ -239,5 +239,5 @@ def _write_checkpoint(
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Writes a run directory named by its first argument; see ``write_run``."""
+    """Writes a run directory named by its first argument; see `write_run`."""
     return lambda name, **options: write_run(tmp_path / name, **options)

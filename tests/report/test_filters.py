@@ -7,16 +7,57 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from scratchconv import report
+from scratchconv import analysis, data, models, report, training
 from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.report.filters import Filters, colours, load_filters, mosaic, panel
 from scratchconv.report.gallery import gallery
 from scratchconv.report.record import read
+from scratchconv.training import checkpoint
 
 
 def test_permuted_pixels_are_put_back(make_run):
     plain, shuffled = read([make_run("a"), make_run("b", config={"permute": 3})])
     assert torch.equal(load_filters(plain).fields, load_filters(shuffled).fields)
+
+
+@pytest.mark.parametrize("model", ["s-fc", "s-local"])
+def test_what_is_drawn_answers_true_images_as_the_network_answers_shuffled_ones(make_run, model):
+    image = (2, 7, 6)
+    run = make_run("a", model=model, image=image, config={"permute": 5})
+    network = models.build(model, image=image, alpha=1)
+    network.load_state_dict(training.load_weights(run))
+    true = torch.rand(4, *image, generator=torch.Generator().manual_seed(0))
+    permutation = data.pixel_permutation(image, 5)
+    (shown, _), (seen, _) = (
+        next(
+            data.evaluation_batches(
+                data.Split(true, torch.zeros(4)), 4, mean=(0, 0), std=(1, 1), permutation=order
+            )
+        )
+        for order in (permutation, None)
+    )
+    layer = network.first_layer
+    expected = layer(shown.flatten(1) if model == "s-fc" else shown).flatten(1)
+    (record,) = read([run])
+    fields = load_filters(record).fields
+    torch.testing.assert_close(seen.flatten(1) @ fields.flatten(1).T, expected)
+    # The spread that training records is that of the pictures.
+    measured = analysis.receptive_fields(layer, image)
+    torch.testing.assert_close(
+        analysis.spread(measured, image, permutation), analysis.spread(fields, image)
+    )
+
+
+def test_weights_that_are_no_numbers_are_not_drawn(make_run):
+    run = make_run("a")
+    weights = training.load_weights(run)
+    weights["conv1.weight"][0, 0] = torch.nan
+    (old,) = (run / "checkpoints").iterdir()
+    old.unlink()
+    state = {f"model.{name}": tensor for name, tensor in weights.items()}
+    checkpoint.save(checkpoint.Checkpoint(state), run / "checkpoints", 88)
+    with pytest.raises(RunDirectoryError, match="NaN"):
+        load_filters(*read([run]))
 
 
 def test_kernels_of_a_convolution_are_drawn_alone(make_run):

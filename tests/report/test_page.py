@@ -113,6 +113,16 @@ def test_run_without_epochs(make_run, tmp_path):
     assert written([run], tmp_path / "report.html", overwrite=True) == page
 
 
+def test_an_epoch_written_twice_counts_as_written_last_and_in_order(make_run, tmp_path):
+    run = make_run("a", epochs=3, done=2, weights=False)
+    first, second = (run / "metrics.jsonl").read_text().splitlines()
+    anew = json.dumps({**json.loads(second), "train_accuracy": 0.125})
+    (run / "metrics.jsonl").write_text("\n".join((second, first, anew)) + "\n")
+    text = Elements(written([run], tmp_path / "report.html")).text.replace("\u00a0", " ")
+    assert "2 of 3" in text
+    assert "12.5 %" in text.split("Weights leave out")[0]
+
+
 def test_missing_checkpoint(make_run, tmp_path):
     page = written(
         [make_run("a", weights=False), make_run("b", method="sgd")], tmp_path / "report.html"
@@ -184,7 +194,7 @@ def test_twelve_long_runs_stay_under_three_megabytes(make_run, tmp_path):
         assert f"S-FC, SGD, seed {k}" in page
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "?", True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "?", True, 10**400])
 def test_numbers_that_are_none(make_run, tmp_path, value):
     scores = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
     unusable = dict.fromkeys(scores, value)

@@ -7,7 +7,7 @@ import pytest
 from scratchconv.report.record import read
 from scratchconv.report.verdict import Verdict, verdict
 
-NULL = {"z_score": 0.3, "p_value": 0.4}
+NULL = {"z_score": 0.3, "p_value": 0.4, "ratio": 0.99}
 
 
 def said(*runs) -> str:
@@ -46,10 +46,12 @@ def test_dense_of_another_length_is_no_comparison(make_run):
 @pytest.mark.parametrize(
     ("test", "words"),
     [
-        ({"z_score": 80.3, "p_value": 0.002}, ", far more local than"),
-        ({"z_score": 3.1, "p_value": 0.01}, ", more local than"),
+        ({"z_score": 80.3, "p_value": 0.002, "ratio": 0.7}, ", far more local than"),
+        ({"z_score": 3.1, "p_value": 0.01, "ratio": 0.9}, ", more local than"),
+        ({"z_score": 31.5, "p_value": 0.002, "ratio": 0.96}, ", slightly more local than"),
+        ({"z_score": 3.1, "p_value": 0.01}, ", slightly more local than"),
         (NULL, ", no more local than"),
-        ({"z_score": -30.0, "p_value": 1.0}, ", no more local than"),
+        ({"z_score": -30.0, "p_value": 1.0, "ratio": 1.2}, ", no more local than"),
         (None, "Whether that is more local than chance was not tested."),
     ],
 )
@@ -93,7 +95,53 @@ def test_built_in_structure_is_named_for_comparison(make_run):
 def test_seeds_are_averaged(make_run):
     text = said(*(make_run(f"s{k}", seed=k, accuracy=0.5 + 0.01 * k) for k in range(3)))
     assert "It reached 51.0 % (± 1.0 %, 3 seeds) on the CIFAR-10 test set" in text
-    assert "mean z = 80" in text
+    assert "mean z = 80, every p ≤ 0.005)" in text
+    assert "sparse experiments" not in text
+
+
+def test_one_seed_without_locality_is_not_outvoted(make_run):
+    clear = {"z_score": 40.0, "p_value": 0.002, "ratio": 0.7}
+    tests = (clear, clear, {"z_score": 1.0, "p_value": 0.15, "ratio": 0.98})
+    runs = [make_run(f"s{k}", seed=k, result={"locality": test}) for k, test in enumerate(tests)]
+    assert "no more local than the same weights" in said(*runs)
+    assert "(mean z = 27, every p ≤ 0.15)" in said(*runs)
+
+
+UNTESTED = {"test_loss": None, "test_accuracy": None}
+
+
+def test_runs_that_left_the_test_data_alone_quote_validation(make_run):
+    text = said(make_run("a", accuracy=0.6, result=UNTESTED))
+    assert "It reached 60.0 % on the CIFAR-10 validation set." in text
+    alone = said(make_run("b", method="sgd", accuracy=0.5, result=UNTESTED))
+    assert alone.startswith("S-FC trained by SGD reached 50.0 % on the CIFAR-10 validation set;")
+    nothing = said(make_run("c", accuracy=0.6, result=UNTESTED, validation=False))
+    assert "on the CIFAR-10 training set (nothing else was measured)" in nothing
+    assert "No validation data" not in nothing
+
+
+def test_runs_compare_on_the_split_that_both_have(make_run):
+    sparse = make_run("a", accuracy=0.60, result={"test_accuracy": 0.58})
+    text = said(
+        sparse,
+        make_run("b", method="sgd", accuracy=0.5, result=UNTESTED),
+        make_run("c", model="s-conv", method="sgd", accuracy=0.671, result=UNTESTED),
+    )
+    assert (
+        "It reached 58.0 % on the CIFAR-10 test set and 60.0 % on the validation set, 10.0 points "
+        "above the same network trained dense by SGD (50.0 %)."
+    ) in text
+    assert "sharing built in) reached 67.1 % on the validation set." in text
+    unvalidated = make_run("d", method="sgd", accuracy=0.5, validation=False)
+    only_validated = make_run("e", accuracy=0.6, result=UNTESTED)
+    text = said(only_validated, unvalidated)
+    assert text.endswith("It reached 60.0 % on the CIFAR-10 validation set.")
+
+
+def test_a_few_zeros_by_chance_leave_a_layer_dense(make_run):
+    layers = [{"name": "conv", "nonzero": 10**7 - 3, "size": 10**7, "units": 10, "dead_units": 0}]
+    text = said(make_run("a"), make_run("b", method="sgd", result={"layers": layers}))
+    assert "the same network trained dense by SGD" in text
     assert "sparse experiments" not in text
 
 
@@ -107,7 +155,7 @@ def test_the_best_is_chosen_on_validation_never_on_test(make_run):
 
 def test_without_validation(make_run):
     text = said(make_run("a", validation=False))
-    assert "No validation data was held out" in text
+    assert "No validation data was held out: to choose settings by these scores" in text
     assert "It reached 57.1 % on the CIFAR-10 test set" in text
 
 
@@ -126,7 +174,7 @@ def test_regression_quotes_losses(make_run):
 def test_unfinished_run_beside_a_finished_one(make_run):
     text = said(make_run("open", epochs=15, done=4, config={"lam": 1.0}), make_run("done"))
     assert text.startswith("β-LASSO kept")
-    assert "Not finished is S-FC, β-LASSO" in text
+    assert "Not finished: S-FC, β-LASSO" in text
     assert "(4 of 15 epochs)" in text
 
 
@@ -162,6 +210,14 @@ def test_labels_tell_runs_apart(make_run):
     assert len(set(labels)) == len(labels)
     assert labels[4] == "S-FC, SGD"
     assert labels[2] == "S-FC, β-LASSO, pixels permuted by seed 3, seed 0"
+
+
+def test_labels_tell_apart_runs_of_one_name(make_run):
+    runs = [make_run("one/run"), make_run("other/run"), make_run("third")]
+    labels = [record.label for record in read(runs)]
+    assert labels[2] == "S-FC, β-LASSO (third)"
+    assert "one/run" in labels[0]
+    assert "other/run" in labels[1]
 
 
 def test_runs_on_other_data_are_not_ranked_against_each_other(make_run):

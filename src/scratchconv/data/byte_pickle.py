@@ -3,7 +3,8 @@
 The published batches are Python 2 pickles (protocol 2) of a dict of strings, lists of small
 integers and one uint8 array. `read` interprets just the opcodes such a file is made of. It calls
 nothing that a file names: the three globals that numpy arrays need are matched by name and stand
-for inert markers. Every opcode costs at least a byte of the file, so memory is bounded by its size.
+for inert markers. Every opcode costs a byte of the file or more and makes at most one small object,
+so no file takes more memory than some 80 times its size.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _RECONSTRUCT = _Global("numpy.core.multiarray _reconstruct")
 _NDARRAY = _Global("numpy ndarray")
 _DTYPE = _Global("numpy dtype")
 _GLOBALS = {known.name: known for known in (_RECONSTRUCT, _NDARRAY, _DTYPE)}
+_MOST_DIMENSIONS = 2  # images by pixels; numpy itself fails from 65 dimensions on
 _COPIED = 4096  # strings up to this length become bytes; longer ones stay views of the file
 
 
@@ -204,6 +206,7 @@ def _set_state(target: Any, state: tuple[Any, ...]) -> None:
         not isinstance(dtype, _ByteType)
         or type(column_major) is not bool
         or type(shape) is not tuple
+        or len(shape) > _MOST_DIMENSIONS
         or not all(type(side) is int and side >= 0 for side in shape)
         or not isinstance(content, (bytes, memoryview))
     ):

@@ -49,11 +49,12 @@ def fetch(
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f".{name}.lock").acquire()
     except OSError as error:
-        raise DataError(f"{folder} cannot be made ({error}): name a folder you may write") from (
-            error
-        )
-    with FileLock(root / f".{name}.lock"):
+        raise DataError(
+            f"{folder} cannot be made or written to ({error}): name a folder you may write"
+        ) from error
+    with lock:
         # Once more: another process may have fetched them while this one waited.
         wanted = _missing_or_damaged(name, root, overwrite, registry)
         for download in source.downloads:

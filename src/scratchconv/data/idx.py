@@ -16,6 +16,7 @@ from scratchconv.data.dataset import Split
 from scratchconv.errors import DataError
 
 _LARGEST = 1 << 20  # samples; a damaged count must not lead to a huge allocation
+_REMEDY = "delete it and fetch the dataset again"
 
 
 def read_idx_dataset(paths: list[Path]) -> tuple[Split, Split]:
@@ -35,7 +36,7 @@ def read_idx_dataset(paths: list[Path]) -> tuple[Split, Split]:
         if len(labels) and int(labels.max()) > 9:
             raise DataError(
                 f"{labels_path} holds the label {int(labels.max())}, but there are 10 classes; "
-                f"delete it and fetch the dataset again"
+                f"{_REMEDY}"
             )
         splits.append(Split(images.unsqueeze(1), labels.long()))
     return splits[0], splits[1]
@@ -52,20 +53,22 @@ def read_idx(path: Path, item: tuple[int, ...]) -> Tensor:
             dimensions = 1 + len(item)
             header = file.read(4 + 4 * dimensions)
             if header[:4] != bytes((0, 0, 0x08, dimensions)) or len(header) < 4 + 4 * dimensions:
-                raise DataError(f"{path} is no idx file of {dimensions}-dimensional bytes")
+                raise DataError(
+                    f"{path} is no idx file of {dimensions}-dimensional bytes; {_REMEDY}"
+                )
             count, *shape = struct.unpack(f">{dimensions}I", header[4:])
             if tuple(shape) != item or count > _LARGEST:
-                raise DataError(f"{path} holds {count} items of shape {tuple(shape)}, not {item}")
+                raise DataError(
+                    f"{path} holds {count} items of shape {tuple(shape)}, not {item}; {_REMEDY}"
+                )
             size = count * int(np.prod(item, dtype=np.int64))
             values = bytearray(file.read(size + 1))
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} is damaged ({error}); delete it and fetch the dataset again"
-        ) from error
+        raise DataError(f"{path} is damaged ({error}); {_REMEDY}") from error
     if len(values) != size:
         raise DataError(
             f"{path} holds {'more' if len(values) > size else 'fewer'} bytes than its header "
-            f"says; delete it and fetch the dataset again"
+            f"says; {_REMEDY}"
         )
     return torch.from_numpy(np.frombuffer(values, np.uint8).reshape(count, *item))
 

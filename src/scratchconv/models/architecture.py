@@ -14,8 +14,8 @@ class Architecture(NamedTuple):
     Attributes:
         name: what it is built by.
         build: makes the network.
-        count: its number of weights from a formula, without building it; grows with ``alpha``.
-        any_kernel_size: whether ``kernel_size`` is open.
+        count: its number of weights from a formula, without building it; grows with `alpha`.
+        any_kernel_size: whether `kernel_size` is open.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""`build` and `parameter_count`: networks by name, from ``alpha`` or a parameter budget."""
+"""`build` and `parameter_count`: networks by name, from `alpha` or a parameter budget."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def build(
         image: shape (channels, height, width) of one input, each at least 1.
         classes: outputs; 1 for a regression.
         alpha: size of the network, an integer of at least 1; `models` lists what it counts.
-        params: instead of ``alpha``, a budget of weights (25.6e6, say): the ``alpha`` whose
+        params: instead of `alpha`, a budget of weights (25.6e6, say): the `alpha` whose
             `parameter_count` is nearest to it is chosen, the smaller one of two as near.
         dropout: rate in [0, 1) applied to the inputs of the last two dense layers (of the only one
-            in ``resnet18``). The paper trains with and without, and does not give the rate.
-        kernel_size: odd side of the kernels of ``resnet18``; the other networks fix theirs.
+            in `resnet18`). The paper trains with and without, and does not give the rate.
+        kernel_size: odd side of the kernels of `resnet18`; the other networks fix theirs.
         seed: draws the weights from this seed and leaves the global generator as it was. The same
             seed gives the same weights on every device. Without it the global generator is used.
 

@@ -14,9 +14,7 @@ that α D-LOCAL has 11.71 M weights: the 3.42 M printed in Table 1 does not fit 
 from __future__ import annotations
 
 from scratchconv.models import stand_ins
-from scratchconv.models.architecture import Architecture
-from scratchconv.models.network import Network, Settings
-from scratchconv.models.stand_ins import KINDS, Convolution, Kind
+from scratchconv.models.stand_ins import Convolution
 
 # (channels in units of α, stride)
 _CONVOLUTIONS = ((1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1), (16, 2))
@@ -28,18 +26,4 @@ def _convolutions(alpha: int) -> list[Convolution]:
     ]
 
 
-def _architecture(kind: Kind) -> Architecture:
-    name = f"d-{kind}"
-
-    def build(settings: Settings) -> Network:
-        alpha = settings.alpha
-        return stand_ins.build(name, settings, kind, _convolutions(alpha), hidden=64 * alpha)
-
-    def count(settings: Settings) -> int:
-        alpha = settings.alpha
-        return stand_ins.count(settings, kind, _convolutions(alpha), hidden=64 * alpha)
-
-    return Architecture(name, build, count)
-
-
-ARCHITECTURES = tuple(_architecture(kind) for kind in KINDS)
+ARCHITECTURES = stand_ins.architectures("d", _convolutions, hidden=64)

@@ -30,7 +30,7 @@ class Settings(NamedTuple):
 
 
 class Network(nn.Module):
-    """Named layers applied in turn to images ``(n, c, h, w)``; returns ``(n, classes)``.
+    """Named layers applied in turn to images `(n, c, h, w)`; returns `(n, classes)`.
 
     Attributes:
         name, alpha, image, classes: as given to `models.build`.

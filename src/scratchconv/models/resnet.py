@@ -2,8 +2,8 @@
 
 He et al. 2016 (arXiv 1512.03385): four stages of two basic blocks with α, 2α, 4α, 8α channels. As
 usual for 32×32 images the stem is a 3×3 convolution of stride 1 without max-pool, and a shortcut
-that changes shape is a 1×1 convolution. ``kernel_size`` replaces the 3 in every other convolution,
-with padding ``kernel_size // 2``. α = 64 is the standard ResNet18.
+that changes shape is a 1×1 convolution. `kernel_size` replaces the 3 in every other convolution,
+with padding `kernel_size // 2`. α = 64 is the standard ResNet18.
 """
 
 from __future__ import annotations

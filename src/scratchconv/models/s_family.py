@@ -13,27 +13,11 @@ which fixes the padding, not stated in the paper, at 4. Other images are counted
 from __future__ import annotations
 
 from scratchconv.models import stand_ins
-from scratchconv.models.architecture import Architecture
-from scratchconv.models.network import Network, Settings
-from scratchconv.models.stand_ins import KINDS, Convolution, Kind
+from scratchconv.models.stand_ins import Convolution
 
 
 def _convolutions(alpha: int) -> list[Convolution]:
     return [Convolution(alpha, kernel_size=9, stride=2)]
 
 
-def _architecture(kind: Kind) -> Architecture:
-    name = f"s-{kind}"
-
-    def build(settings: Settings) -> Network:
-        alpha = settings.alpha
-        return stand_ins.build(name, settings, kind, _convolutions(alpha), hidden=24 * alpha)
-
-    def count(settings: Settings) -> int:
-        alpha = settings.alpha
-        return stand_ins.count(settings, kind, _convolutions(alpha), hidden=24 * alpha)
-
-    return Architecture(name, build, count)
-
-
-ARCHITECTURES = tuple(_architecture(kind) for kind in KINDS)
+ARCHITECTURES = stand_ins.architectures("s", _convolutions, hidden=24)

@@ -2,9 +2,9 @@
 
 Neyshabur 2020, §2.1: a network of convolutions and then dense layers comes in three kinds.
 
-- ``conv``: the convolutions themselves.
-- ``local``: `LocallyConnected2d`, the same connections with a weight of its own for each.
-- ``fc``: ``nn.Linear`` between the same numbers of units, in the order of flattened (c, h, w) maps.
+- `conv`: the convolutions themselves.
+- `local`: `LocallyConnected2d`, the same connections with a weight of its own for each.
+- `fc`: `nn.Linear` between the same numbers of units, in the order of flattened (c, h, w) maps.
 
 Every layer but the last is followed by BatchNorm, then ReLU. There is no pooling. Layers in front
 of a BatchNorm have no bias, which it would cancel; the classifier has one. The paper does not say
@@ -19,12 +19,13 @@ other weights held at zero, so the three kinds are nested and differ in one thin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
+from scratchconv.models.architecture import Architecture
 from scratchconv.models.network import Network, Settings
 from scratchconv.nn import LocallyConnected2d, UnitBatchNorm2d
 
@@ -58,6 +59,27 @@ class Convolution:
         return shared * math.prod(output[1:]) if kind == "local" else shared
 
 
+def architectures(
+    family: str, convolutions: Callable[[int], list[Convolution]], *, hidden: int
+) -> tuple[Architecture, ...]:
+    """The three kinds of a family: `convolutions` of α, then a dense layer of `hidden`·α units."""
+
+    def architecture(kind: Kind) -> Architecture:
+        name = f"{family}-{kind}"
+
+        def build_kind(settings: Settings) -> Network:
+            alpha = settings.alpha
+            return build(name, settings, kind, convolutions(alpha), hidden=hidden * alpha)
+
+        def count_kind(settings: Settings) -> int:
+            alpha = settings.alpha
+            return count(settings, kind, convolutions(alpha), hidden=hidden * alpha)
+
+        return Architecture(name, build_kind, count_kind)
+
+    return tuple(architecture(kind) for kind in KINDS)
+
+
 def count(settings: Settings, kind: Kind, convolutions: Sequence[Convolution], hidden: int) -> int:
     """Weights of the network, without biases and BatchNorm, for any image."""
     total, image = 0, settings.image
@@ -70,9 +92,9 @@ def count(settings: Settings, kind: Kind, convolutions: Sequence[Convolution], h
 def build(
     name: str, settings: Settings, kind: Kind, convolutions: Sequence[Convolution], hidden: int
 ) -> Network:
-    """``conv1`` … of the given kind, then ``fc1`` with ``hidden`` units and the classifier ``fc2``.
+    """`conv1` … of the given kind, then `fc1` with `hidden` units and the classifier `fc2`.
 
-    Dropout, if any, is applied to the inputs of ``fc1`` and ``fc2``.
+    Dropout, if any, is applied to the inputs of `fc1` and `fc2`.
     """
     layers: dict[str, nn.Module] = {}
     if kind == "fc":
@@ -91,7 +113,7 @@ def build(
 
 
 def dense_head(settings: Settings, inputs: int, hidden: int) -> dict[str, nn.Module]:
-    """The last two dense layers: ``fc1`` with BatchNorm and ReLU, and the classifier ``fc2``."""
+    """The last two dense layers: `fc1` with BatchNorm and ReLU, and the classifier `fc2`."""
     layers: dict[str, nn.Module] = {
         "fc1": nn.Linear(inputs, hidden, bias=False),
         "fc1_norm": nn.BatchNorm1d(hidden),

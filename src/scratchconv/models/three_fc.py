@@ -1,11 +1,11 @@
 """3-FC: two equal hidden layers and a classifier (Neyshabur 2020, §2.2, Figure 2).
 
-``alpha`` is the number of units in each hidden layer. The paper gives 3-FC no base channels to
+`alpha` is the number of units in each hidden layer. The paper gives 3-FC no base channels to
 scale, and no fixed multiple of α meets both published budgets: 256 M weights need 14 532 units on
 CIFAR-10, 25.6 M need 3 748 (EE-411 writes α = 64 for it). Counted in units, every budget is met.
 
-It stands for no convolution: ``convolution_layers`` is empty, and ``first_layer`` is ``fc0``, so
-that ``fc1`` and ``fc2`` are the last two layers as in the other networks.
+It stands for no convolution: `convolution_layers` is empty, and `first_layer` is `fc0`, so
+that `fc1` and `fc2` are the last two layers as in the other networks.
 """
 
 from __future__ import annotations

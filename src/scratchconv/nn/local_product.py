@@ -46,12 +46,12 @@ class Windows:
         return rows, columns
 
     def interior(self, padded: torch.Tensor) -> torch.Tensor:
-        """The image inside ``padded`` (c, padded height, padded width, n), as a view."""
+        """The image inside `padded` (c, padded height, padded width, n), as a view."""
         (top, left), (height, width) = self.padding, self.image
         return padded[:, top : top + height, left : left + width]
 
     def pad(self, image: torch.Tensor) -> torch.Tensor:
-        """``image`` (n, c, h, w) with zeros around it and the batch last."""
+        """`image` (n, c, h, w) with zeros around it and the batch last."""
         padded = image.new_zeros(image.shape[1], *self.padded, image.shape[0])
         self.interior(padded).copy_(_batch_last(image))
         return padded

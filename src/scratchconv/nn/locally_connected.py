@@ -16,25 +16,25 @@ class LocallyConnected2d(nn.Module):
     """A convolution's connections, with a filter of its own for every output position.
 
     Output unit (o, y, x) sees exactly the inputs it would see under
-    ``nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)``, but shares its weights
+    `nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)`, but shares its weights
     with no other unit (the LOCAL networks of Neyshabur 2020, §2.1).
 
-    Shapes: input ``(n, in_channels, height, width)`` of the ``image_size`` it was made for, output
-    ``(n, out_channels, rows, columns)``. ``weight`` is ``(rows, columns, out_channels, in_channels,
-    kernel height, kernel width)``: ``weight[y, x]`` is the filter bank of ``nn.Conv2d`` at that
-    position. ``bias``, if any, is ``(out_channels, rows, columns)``.
+    Shapes: input `(n, in_channels, height, width)` of the `image_size` it was made for, output
+    `(n, out_channels, rows, columns)`. `weight` is `(rows, columns, out_channels, in_channels,
+    kernel height, kernel width)`: `weight[y, x]` is the filter bank of `nn.Conv2d` at that
+    position. `bias`, if any, is `(out_channels, rows, columns)`.
 
-    Weights that only ever see the zero padding are stored too, so that ``weight.numel()`` is the
+    Weights that only ever see the zero padding are stored too, so that `weight.numel()` is the
     published count (out · rows · columns · c · k²); they get a zero gradient and never matter.
-    ``support`` tells them apart.
+    `support` tells them apart.
 
     Weights and bias start uniform in ±1/√(in_channels · kernel height · kernel width), as those of
-    ``nn.Conv2d`` do. Under autocast the products run in its precision. Gradients are exact;
+    `nn.Conv2d` do. Under autocast the products run in its precision. Gradients are exact;
     gradients of gradients are not offered.
 
     Args:
         in_channels, out_channels: channels before and after.
-        kernel_size, stride, padding: as in ``nn.Conv2d``, one int or (vertical, horizontal).
+        kernel_size, stride, padding: as in `nn.Conv2d`, one int or (vertical, horizontal).
         image_size: height and width of the input, or one int for a square.
         bias: whether to add a bias per output unit.
 
@@ -89,7 +89,7 @@ class LocallyConnected2d(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights and bias anew, as ``nn.Conv2d`` does."""
+        """Draw weights and bias anew, as `nn.Conv2d` does."""
         bound = 1 / math.sqrt(self.in_channels * math.prod(self.kernel_size))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -113,9 +113,9 @@ class LocallyConnected2d(nn.Module):
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
     def support(self) -> torch.Tensor:
-        """Which weights see a pixel rather than padding: bool, broadcasts against ``weight``.
+        """Which weights see a pixel rather than padding: bool, broadcasts against `weight`.
 
-        Shape ``(rows, columns, 1, 1, kernel height, kernel width)``, on the device of ``weight``.
+        Shape `(rows, columns, 1, 1, kernel height, kernel width)`, on the device of `weight`.
         """
         inside = self.weight.new_ones(1, 1, *self.image_size, dtype=torch.bool)
         patches = self._windows.patches(self._windows.pad(inside))
@@ -123,10 +123,10 @@ class LocallyConnected2d(nn.Module):
 
     @torch.no_grad()
     def dense_weight(self) -> torch.Tensor:
-        """The same linear map as one matrix, ``(out · rows · columns, in · height · width)``.
+        """The same linear map as one matrix, `(out · rows · columns, in · height · width)`.
 
-        Units and inputs are in the order of flattened (c, h, w) maps; ``F.linear(input.flatten(1),
-        dense_weight())`` is this layer without its bias. A new tensor: it does not follow changes.
+        Units and inputs are in the order of flattened (c, h, w) maps; `F.linear(input.flatten(1),
+        dense_weight())` is this layer without its bias. A new tensor: it does not follow changes.
         """
         inputs = self.in_channels * math.prod(self.image_size)
         # Number the inputs from 1 and see which number each weight meets; padding reads 0.

@@ -9,15 +9,15 @@ from scratchconv.errors import InvalidArgument
 
 
 class UnitBatchNorm2d(nn.BatchNorm1d):
-    """BatchNorm of a map ``(n, channels, height, width)`` that treats every unit on its own.
+    """BatchNorm of a map `(n, channels, height, width)` that treats every unit on its own.
 
-    ``nn.BatchNorm2d`` shares one mean, variance, scale and shift among all positions of a channel.
-    A layer that shares nothing has no reason to, so here there are ``channels · height · width`` of
-    each, in the order of the flattened map, as ``nn.BatchNorm1d`` has behind a dense layer.
+    `nn.BatchNorm2d` shares one mean, variance, scale and shift among all positions of a channel.
+    A layer that shares nothing has no reason to, so here there are `channels · height · width` of
+    each, in the order of the flattened map, as `nn.BatchNorm1d` has behind a dense layer.
 
     Args:
         channels, height, width: shape of the map, without the batch.
-        eps, momentum: as in ``nn.BatchNorm1d``.
+        eps, momentum: as in `nn.BatchNorm1d`.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ _ZERO = 0.5  # where a logarithmic axis draws a count of zero, with its own tick
 
 @dataclass(frozen=True)
 class Series:
-    """One line: ``values`` over ``epochs``, NaN where there is none."""
+    """One line: `values` over `epochs`, NaN where there is none."""
 
     label: str
     epochs: Sequence[float]
@@ -80,9 +80,9 @@ def line_chart(
 ) -> Chart | None:
     """Draw the series over epochs; None where there is nothing to draw.
 
-    ``until`` is the last epoch planned: what an unfinished run still lacks is seen as a gap.
-    ``identity`` keeps the SVG's own ids apart from those of other charts on the page. A line of
-    more than ``points`` points is thinned to the extremes of equal stretches: bursts stay visible.
+    `until` is the last epoch planned: what an unfinished run still lacks is seen as a gap.
+    `identity` keeps the SVG's own ids apart from those of other charts on the page. A line of
+    more than `points` points is thinned to the extremes of equal stretches: bursts stay visible.
     """
     drawable = [line for line in series if line.drawable]
     if not drawable:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from scratchconv.report import wording
 from scratchconv.report.group import Group
+from scratchconv.report.record import DENSE
 
 # Which split to quote, and the words for it: the test set where there is one.
 _SPLITS = (
@@ -49,7 +50,8 @@ def dense_twin(chosen: Group, groups: Sequence[Group]) -> Group | None:
     twins = [
         g
         for g in groups
-        if g.density == 1
+        if g.density is not None
+        and g.density >= DENSE
         and g is not chosen
         and comparable(chosen, g, "model", "alpha", "data", "permute", "epochs")
     ]
@@ -58,12 +60,29 @@ def dense_twin(chosen: Group, groups: Sequence[Group]) -> Group | None:
 
 def score_of(chosen: Group) -> Score | None:
     """The score on the best split there is; None where nothing was measured."""
+    scores = (_score_on(split, words, chosen) for split, words in _SPLITS)
+    return next((score for score in scores if score is not None), None)
+
+
+def _score_on(split: str, words: str, chosen: Group) -> Score | None:
     metric = "loss" if chosen.any.regression else "accuracy"
+    mean = chosen.mean(lambda r: r.latest(f"{split}_{metric}"))
+    if mean is None:
+        return None
+    form = wording.number if chosen.any.regression else wording.accuracy
+    return Score(split, words, mean.written(form), mean.value)
+
+
+def shared_scores(one: Group, other: Group) -> tuple[Score, Score] | None:
+    """The scores of both on the best split that both were measured on.
+
+    Runs made to choose something leave the test data alone; validation data then compares. None
+    where only training data is common to them though `one` has a better score.
+    """
     for split, words in _SPLITS:
-        mean = chosen.mean(lambda r, key=f"{split}_{metric}": r.latest(key))  # type: ignore[misc]
-        if mean is not None:
-            form = wording.number if chosen.any.regression else wording.accuracy
-            return Score(split, words, mean.written(form), mean.value)
+        own, its = _score_on(split, words, one), _score_on(split, words, other)
+        if own is not None and its is not None:
+            return None if split == "train" and score_of(one) != own else (own, its)
     return None
 
 
@@ -80,9 +99,12 @@ def score_sentence(chosen: Group, dense: Group | None, *, headline: bool) -> lis
         return [
             f"{begin}. No dense run of the same network, data and length is here to compare with."
         ]
-    other = score_of(dense)
-    if other is None or other.split != score.split:
+    shared = shared_scores(chosen, dense)
+    if shared is None:
         return [f"{begin}."]
+    if shared[0] != score:
+        begin += f" and {shared[0].text} on the {shared[0].where}"
+    score, other = shared
     name = f"the same network trained dense by {dense.method} ({other.text})"
     if chosen.any.regression:
         ratio = (
@@ -127,7 +149,9 @@ def by_hand(chosen: Group, groups: Sequence[Group]) -> list[str]:
         if not built_in:
             continue
         best = best_of(built_in)
-        score, own = score_of(best), score_of(chosen)
-        if score is not None and own is not None and score.split == own.split:
-            reached.append(f"{best.network} ({words} built in) reached {score.text}")
+        shared = shared_scores(chosen, best)
+        if shared is not None:
+            own, score = shared
+            where = "" if own == score_of(chosen) else f" on the {score.where}"
+            reached.append(f"{best.network} ({words} built in) reached {score.text}{where}")
     return [f"For comparison, {wording.listed(reached)}."] if reached else []

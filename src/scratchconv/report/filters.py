@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scratchconv import analysis, data, models, training
 from scratchconv.analysis import FilterSelection
 from scratchconv.errors import RunDirectoryError
-from scratchconv.report.record import Record
+from scratchconv.report.record import Record, finite
 from scratchconv.report.wording import grouped, plural
 
 Picture = NDArray[np.uint8]
@@ -25,9 +25,9 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Filters:
-    """The first layer of a run, every unit in its true place: ``fields`` is (units, c, h, w).
+    """The first layer of a run, every unit in its true place: `fields` is (units, c, h, w).
 
-    ``kernels`` says that the units are a convolution's kernels, the same at every position.
+    `kernels` says that the units are a convolution's kernels, the same at every position.
     """
 
     fields: Tensor
@@ -59,6 +59,11 @@ def load_filters(record: Record) -> Filters:
             f"the checkpoint of {record.directory} does not fit {record.model} ({reason})"
         ) from error
     layer = model.first_layer
+    if not all(bool(tensor.isfinite().all()) for tensor in layer.parameters()):
+        raise RunDirectoryError(
+            f"the first layer of {record.directory} holds NaN or infinite weights: "
+            "it cannot be drawn"
+        )
     if isinstance(layer, nn.Conv2d):
         return Filters(layer.weight.detach().float(), kernels=True)
     fields = analysis.receptive_fields(layer, model.image).float()
@@ -82,7 +87,7 @@ def _network(record: Record) -> models.Network:
         image=record.image,
         classes=max(1, classes),  # a regression has no classes and one output
         alpha=alpha,
-        dropout=record.config.get("dropout") or 0.0,
+        dropout=finite(record.config.get("dropout")) or 0.0,
         kernel_size=record.config.get("kernel_size") or 3,
     )
 
@@ -101,7 +106,7 @@ def _selection_in_words(selection: FilterSelection) -> str:
 
 
 def panel(filters: Filters, count: int) -> Panel:
-    """Draw up to ``count`` units; inputs without height become rows of one picture.
+    """Draw up to `count` units; inputs without height become rows of one picture.
 
     Units are chosen as in Neyshabur 2020, Fig. 4: a random sample of those with at least 20
     non-zero weights; where there are too few, those with the most, and the caption says so.

@@ -28,16 +28,16 @@ def filters_figure(
     width: int = 1680,
     overwrite: bool = False,
 ) -> Path:
-    """Draw the first-layer filters of ``runs``, one panel each, and return ``out_png``.
+    """Draw the first-layer filters of `runs`, one panel each, and return `out_png`.
 
-    Units are chosen as in Neyshabur 2020, Fig. 4 (see ``choose_units``), ``units`` of them a panel;
-    pixels shuffled for training are put back. Every filter has its own symmetric colour scale, and
-    zero is mid-grey (three channels) or white. ``titles`` replaces the panels' names; ``width`` is
-    in pixels (twice what a README shows is sharp everywhere). Opaque white, so that it can be read
-    on dark pages too.
+    Units are chosen as in Neyshabur 2020, Fig. 4 (see `analysis.select_filters`), `units` of them
+    a panel; pixels shuffled for training are put back. Every filter has its own symmetric colour
+    scale, and zero is mid-grey (three channels) or white. `titles` replaces the panels' names;
+    `width` is in pixels (twice what a README shows is sharp everywhere). Opaque white, so that it
+    can be read on dark pages too.
 
     Raises InvalidArgument for no runs, for titles that are not one a run, or for an existing file
-    without ``overwrite``; RunDirectoryError where a run has no checkpoint that can be drawn.
+    without `overwrite`; RunDirectoryError where a run has no checkpoint that can be drawn.
     """
     if not runs:
         raise InvalidArgument("no runs to draw: give at least one run directory")

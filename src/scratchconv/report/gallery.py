@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scratchconv.errors import ScratchconvError
 from scratchconv.report import wording
 from scratchconv.report.filters import load_filters, mosaic, panel, png
-from scratchconv.report.record import Record
+from scratchconv.report.record import DENSE, Record
 
 # Pictures of dense filters are noise, which no PNG compresses: 3 bytes a pixel, 4 in base64, so
 # this many pixels are at most 1.6 MB of the page.
@@ -22,7 +22,7 @@ _WIDTH = 560  # enlarge to about so many pixels, so that browsers need not smoot
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One run's filters for the page; ``image`` is a data URI, or None with the reason why."""
+    """One run's filters for the page; `image` is a data URI, or None with the reason why."""
 
     label: str
     image: str | None
@@ -44,7 +44,7 @@ def _place(record: Record) -> int:
     """Dense, sparse, local, convolution."""
     if record.connectivity == "full":
         layer = record.first_layer
-        return 1 if layer is not None and layer.density is not None and layer.density < 1 else 0
+        return 1 if layer is not None and layer.density is not None and layer.density < DENSE else 0
     return 2 if record.connectivity == "local" else 3
 
 

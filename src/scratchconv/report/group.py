@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scratchconv.report.record import Record
+from scratchconv.report.record import DENSE, Record
 from scratchconv.report.wording import method_name, network_name
 
 # These change the course of a run, or where it was made, but not the experiment it belongs to.
@@ -16,14 +16,14 @@ _NOT_IDENTITY = frozenset({"seed", "device", "data_dir", "checkpoint_seconds"})
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over runs; ``deviation`` is the sample standard deviation, None for a single run."""
+    """A mean over runs; `deviation` is the sample standard deviation, None for a single run."""
 
     value: float
     deviation: float | None
     runs: int
 
     def written(self, form: Callable[[float | None], str]) -> str:
-        """``57.1 %``, or ``57.1 % (± 0.3 %, 3 seeds)``."""
+        """`57.1 %`, or `57.1 % (± 0.3 %, 3 seeds)`."""
         if self.deviation is None:
             return form(self.value)
         return f"{form(self.value)} (±\u00a0{form(self.deviation)}, {self.runs}\u00a0seeds)"
@@ -80,7 +80,7 @@ class Group:
     @property
     def learned_sparsity(self) -> bool:
         """Whether training took weights out of a first layer that began fully connected."""
-        return self.any.connectivity == "full" and self.density is not None and self.density < 1
+        return self.any.connectivity == "full" and self.density is not None and self.density < DENSE
 
 
 def group(records: Sequence[Record]) -> list[Group]:

@@ -13,7 +13,7 @@ from scratchconv.errors import InvalidArgument
 
 
 def check_writable(path: Path, *, overwrite: bool) -> None:
-    """Raise InvalidArgument where ``path`` is taken or can hold no file, before work is spent."""
+    """Raise InvalidArgument where `path` is taken or can hold no file, before work is spent."""
     if path.is_dir():
         raise InvalidArgument(
             f"{path} is a folder: name the file to write, e.g. {path / 'report.html'}"
@@ -41,9 +41,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         partial.chmod(0o666 & ~mask)
         partial.replace(path)
     except OSError as error:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
         raise InvalidArgument(
             f"{path} could not be written ({error}): choose another place"
         ) from error
+    finally:
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)  # gone where the renaming went well

@@ -50,13 +50,13 @@ class Origin:
 
 
 def write(runs: Sequence[Path], out: Path, *, title: str, overwrite: bool = False) -> Path:
-    """Draw ``runs``, finished or not, as one HTML page without outside resources; returns ``out``.
+    """Draw `runs`, finished or not, as one HTML page without outside resources; returns `out`.
 
     The page holds a verdict in words, a table of the runs, non-zeros and scores over epochs, the
     first layer's filters, and how each run was made. Everything shown is escaped.
 
-    Raises InvalidArgument for no runs, a run given twice, or an existing ``out`` without
-    ``overwrite``; RunDirectoryError where a directory holds no run.
+    Raises InvalidArgument for no runs, a run given twice, or an existing `out` without
+    `overwrite`; RunDirectoryError where a directory holds no run.
     """
     if not runs:
         raise InvalidArgument("no runs to report: give at least one run directory")

@@ -33,6 +33,10 @@ SETTINGS = (
     ("precision", "precision"),
 )
 
+DENSE = 0.9999
+"""Density from which on a layer counts as dense: initial weights are drawn from some 2²⁴ numbers,
+one of them zero, so large layers hold a few zeros by chance."""
+
 Connectivity = Literal["full", "local", "convolution"]
 
 
@@ -40,7 +44,11 @@ def finite(value: object) -> float | None:
     """The value as a float; None for null, NaN, infinities and anything that is no number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        converted = float(value)
+    except OverflowError:  # JSON knows integers of any length
+        return None
+    return converted if math.isfinite(converted) else None
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Record:
-    """One run directory: finished where ``result`` is there, otherwise as far as it has come."""
+    """One run directory: finished where `result` is there, otherwise as far as it has come."""
 
     directory: Path
     config: dict[str, Any]
@@ -247,11 +255,13 @@ def _labels(runs: Sequence[tuple[Path, dict[str, Any], dict[str, Any]]]) -> list
                 value = resolved[key] if resolved.get(key) is not None else config.get(key)
                 parts.append(_written(word, value))
         labels.append(", ".join(parts))
-    times = Counter(labels)
-    return [
-        f"{label} ({directory.name})" if times[label] > 1 else label
-        for label, (directory, _, _) in zip(labels, runs, strict=True)
-    ]
+    for place in (lambda directory: directory.name, str):
+        times = Counter(labels)
+        labels = [
+            f"{label} ({place(directory)})" if times[label] > 1 else label
+            for label, (directory, _, _) in zip(labels, runs, strict=True)
+        ]
+    return labels
 
 
 def _canonical(config: dict[str, Any], resolved: dict[str, Any], key: str) -> str:

@@ -12,7 +12,7 @@ from scratchconv.report.wording import method_name, network_name
 
 @dataclass(frozen=True)
 class Row:
-    """One run. ``scores`` are train, validation and test; ``first`` describes the first layer."""
+    """One run. `scores` are train, validation and test; `first` describes the first layer."""
 
     network: str
     method: str

@@ -25,7 +25,7 @@ _NETWORKS = {"resnet18": "ResNet18"}
 
 
 def network_name(model: str) -> str:
-    """The network as papers write it: ``s-fc`` is S-FC."""
+    """The network as papers write it: `s-fc` is S-FC."""
     return _NETWORKS.get(model, model.upper())
 
 
@@ -85,7 +85,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value != 0.0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
-    if abs(value) >= 10.0**digits:
+    if abs(value) >= 10.0**digits - 0.5:  # what rounds up to that has an exponent else
         return f"{value:.0f}".replace("-", "−")
     return f"{value:.{digits}g}".replace("-", "−")
 
@@ -116,12 +116,12 @@ def duration(seconds: float | None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """``1 epoch``, ``2 epochs``."""
+    """`1 epoch`, `2 epochs`."""
     return f"{count}{_UNIT_SPACE}{noun}{'' if count == 1 else 's'}"
 
 
 def listed(items: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """`a`, `a and b`, `a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
