@@ -1,17 +1,20 @@
-"""The command line: ``scratchconv train``, ``demo``, ``report`` and ``data``."""
+"""The command line: `scratchconv demo`, `train`, `report` and `data`."""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-import torch
 import tyro
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TaskID
 from rich.table import Column, Table
+from rich.text import Text
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 from tyro.extras import SubcommandApp
 
 import scratchconv
@@ -24,11 +27,15 @@ from scratchconv.training import train as train_run
 
 app = SubcommandApp()
 data_app = SubcommandApp()
-app.command(data_app, name="data")
-_ERRORS = Console(stderr=True)
+
+_ABOUT = f"""{scratchconv.__doc__}
+
+Begin with: scratchconv demo. The flags of a command: scratchconv train --help.
+The version: scratchconv --version."""
+
+_Dataset = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
 
 
-@app.command
 def train(
     config: RunConfig,
     out: Path,
@@ -38,7 +45,7 @@ def train(
 
     Args:
         config: What to train.
-        out: Run directory: configuration, metrics, checkpoints and result are kept here.
+        out: Run directory to make: configuration, metrics, checkpoints and result go there.
         resume: Go on with the run in --out; begin it where there is none.
     """
     terminal = Terminal()
@@ -48,7 +55,6 @@ def train(
         terminal.close()
 
 
-@app.command
 def demo(
     dataset: Annotated[Literal["digits", "cifar10"], tyro.conf.arg(name="data")] = "digits",
     data_dir: Path | None = None,
@@ -58,17 +64,20 @@ def demo(
     """Learn local filters from scratch, beside dense, local and convolutional networks.
 
     Args:
-        dataset: digits needs no files and about a minute; cifar10 needs its files, and minutes.
-        data_dir: Folder of the dataset's files (cifar10).
-        out: Folder for the runs and the report. Default: a new one under runs/.
+        dataset: digits takes about a minute and needs no files; cifar10 takes minutes.
+        data_dir: Folder of CIFAR-10's files; without it $SCRATCHCONV_DATA, or else a cache folder.
+        out: Folder for the runs and the report; without it, a new one under runs/.
         resume: Go on with the demo in --out.
     """
     run_demo(dataset, data_dir, out, resume=resume)
 
 
-@app.command(name="report")
 def report_command(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN_DIR ...", help_behavior_hint="(required)"),
+    ],
     out: Path = Path("report.html"),
     title: str = "scratchconv report",
     overwrite: bool = False,
@@ -76,12 +85,12 @@ def report_command(
     """Draw one self-contained HTML page from run directories, finished or not.
 
     Args:
-        runs: Run directories.
+        runs: Run directories, as --out of train made them.
         out: The page to write.
         title: Its heading.
         overwrite: Replace --out if it exists.
     """
-    Console().print(f"wrote {report.write(runs, out, title=title, overwrite=overwrite)}")
+    print(f"wrote {report.write(runs, out, title=title, overwrite=overwrite)}")
 
 
 @data_app.command(name="list")
@@ -89,47 +98,53 @@ def list_data(data_dir: Path | None = None) -> None:
     """Show every dataset, and whether its files are at hand.
 
     Args:
-        data_dir: Folder of the datasets' files. Default: $SCRATCHCONV_DATA, else a cache folder.
+        data_dir: Folder of the files; without it $SCRATCHCONV_DATA, or else a cache folder.
     """
     table = Table("name", "image", "classes", "train", "test", Column("files", overflow="fold"))
     for entry in data.describe(data_dir):
         found = "built in" if entry.built_in else str(entry.found or "not here")
         image = "×".join(str(side) for side in entry.image)
         sizes = (f"{entry.train_size:,}", f"{entry.test_size:,}")
-        table.add_row(entry.name, image, str(entry.classes or "–"), *sizes, found)
+        # Text: a folder's name may hold what rich would take for markup.
+        table.add_row(entry.name, image, str(entry.classes or "–"), *sizes, Text(found))
     Console().print(table)
 
 
 @data_app.command(name="fetch")
-def fetch_data(
-    name: tyro.conf.Positional[str], data_dir: Path | None = None, overwrite: bool = False
-) -> None:
+def fetch_data(name: _Dataset, data_dir: Path | None = None, overwrite: bool = False) -> None:
     """Download a dataset; a download that broke off goes on where it stopped.
 
     Args:
-        name: Dataset, as in data list.
-        data_dir: Where to. Default: $SCRATCHCONV_DATA, else a cache folder.
+        name: Name of the dataset; data list shows them.
+        data_dir: Folder to put it in; without it $SCRATCHCONV_DATA, or else a cache folder.
         overwrite: Replace files that are there but damaged.
     """
-    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=_ERRORS) as bar:
-        tasks: dict[str, TaskID] = {}
+    console = Console(stderr=True)
+    bar = Progress(*Progress.get_default_columns(), DownloadColumn(), console=console)
+    tasks: dict[str, TaskID] = {}
 
-        def show(file: str, done: int, size: int) -> None:
-            if file not in tasks:
-                tasks[file] = bar.add_task(file, total=size)
-            bar.update(tasks[file], completed=done)
+    def show(file: str, done: int, size: int) -> None:
+        if not tasks:
+            bar.start()
+        if file not in tasks:
+            tasks[file] = bar.add_task(file, total=size)
+        bar.update(tasks[file], completed=done)
 
+    try:
         folder = data.fetch(name, data_dir, show, overwrite=overwrite)
+    finally:
+        if tasks:
+            bar.stop()
     print(f"{name} is complete in {folder}")
 
 
 @data_app.command(name="verify")
-def verify_data(name: tyro.conf.Positional[str], data_dir: Path | None = None) -> None:
+def verify_data(name: _Dataset, data_dir: Path | None = None) -> None:
     """Compare every file of a dataset with its published size and md5.
 
     Args:
-        name: Dataset, as in data list.
-        data_dir: Folder of the datasets' files. Default: $SCRATCHCONV_DATA, else a cache folder.
+        name: Name of the dataset; data list shows them.
+        data_dir: Folder of the files; without it $SCRATCHCONV_DATA, or else a cache folder.
     """
     states = data.verify(name, data_dir)
     for state in states:
@@ -143,29 +158,72 @@ def verify_data(name: tyro.conf.Positional[str], data_dir: Path | None = None) -
         )
 
 
+# The order in which help lists them: what to begin with first.
+app.command(demo)
+app.command(train)
+app.command(name="report")(report_command)
+app.command(data_app, name="data", help="List, download and check datasets.")
+
+_REGISTRY = ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Help shows an option that may be left out as `--alpha INT`, not `--alpha {None}|INT`."""
+    kinds = set(get_args(info.type)) - {type(None)}
+    if type(None) not in get_args(info.type) or not kinds <= {int, float, Path} or len(kinds) > 1:
+        return None
+    kind: Callable[[str], Any] = kinds.pop()
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=lambda words: kind(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, kind),  # type: ignore[arg-type]
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: errors the user can put right become one line and exit status 1."""
+    """Entry point: what the user can put right becomes one line and an exit status.
+
+    1 for an error, 2 for flags that cannot be understood, 130 after Ctrl-C or SIGTERM.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments == ["--version"]:
-        print(f"scratchconv {scratchconv.__version__}")
-        return
-    # Weights that shrink towards zero pass through subnormals, which CPUs multiply 8× slower.
-    torch.set_flush_denormal(True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # no λ in this encoding is no reason to stop
     try:
-        app.cli(
-            prog="scratchconv",
-            description=scratchconv.__doc__,
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
+        try:
+            _run(arguments or ["--help"])
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone can be told from an error
     except Stopped as stopped:
         _fail(str(stopped), 130)
     except ScratchconvError as error:
         _fail(f"error: {error}", 1)
     except KeyboardInterrupt:
         _fail("stopped", 130)
+    except BrokenPipeError:
+        # Whoever reads the output (head, say) has seen enough; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:  # a folder that may not be read, a file system that is gone
+        _fail(f"error: {error}", 1)
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments == ["--version"]:
+        print(f"scratchconv {scratchconv.__version__}")
+        return
+    app.cli(
+        prog="scratchconv",
+        description=_ABOUT,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        registry=_REGISTRY,
+    )
 
 
 def _fail(line: str, status: int) -> None:
-    print(line, file=sys.stderr)
+    print(" ".join(line.split()), file=sys.stderr)
     raise SystemExit(status)

@@ -6,6 +6,7 @@ draws a report. The settings of every dataset were chosen on its validation part
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from rich.table import Table
 
 from scratchconv import report
 from scratchconv.display import Terminal
-from scratchconv.errors import RunDirectoryError, unknown_name
-from scratchconv.training import Run, RunConfig, train
+from scratchconv.errors import InvalidArgument, RunDirectoryError, unknown_name
+from scratchconv.training import Run, RunConfig, Stopped, train
 
 # Small batches and many epochs: λ·Ση large enough to make a filter of 64 weights local, at a λ
 # small enough to leave most units alive.
@@ -30,7 +31,7 @@ _SPARSE = {
 
 
 def demo_configs(data: str, data_dir: Path | None = None) -> dict[str, RunConfig]:
-    """The runs of the demonstration on ``digits`` or ``cifar10``, by the name of their folder."""
+    """The runs of the demonstration on `digits` or `cifar10`, by the name of their folder."""
     if data not in _DENSE:
         raise unknown_name("dataset of the demonstration", data, _DENSE)
     dense = replace(_DENSE[data], data_dir=data_dir)
@@ -45,10 +46,13 @@ def demo_configs(data: str, data_dir: Path | None = None) -> dict[str, RunConfig
 def run_demo(data: str, data_dir: Path | None, out: Path | None, *, resume: bool = False) -> Path:
     """Train, show the table, write the report; returns the report's path.
 
-    ``out`` is a new folder under ``runs/`` where none is given. Raises ``RunDirectoryError`` where
-    ``out`` holds something and ``resume`` was not asked for.
+    `out` is a new folder under `runs/` where none is given. Raises `RunDirectoryError` where
+    `out` holds something and `resume` was not asked for, `InvalidArgument` for `resume`
+    without `out`, and `Stopped`, with the command that goes on, after a Ctrl-C or SIGTERM.
     """
     configs = demo_configs(data, data_dir)
+    if resume and out is None:
+        raise InvalidArgument("--resume needs --out: the folder of the demo to go on with")
     out = _new_folder(Path("runs"), f"demo-{data}") if out is None else out
     if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunDirectoryError(f"{out} is not empty: add --resume, or choose another --out")
@@ -57,6 +61,11 @@ def run_demo(data: str, data_dir: Path | None, out: Path | None, *, resume: bool
     try:
         for name, config in configs.items():
             runs.append(train(config, out / name, resume=True, progress=terminal))
+    except Stopped:
+        again = ["scratchconv", "demo", "--data", data, "--out", str(out)]
+        again += [] if data_dir is None else ["--data-dir", str(data_dir)]
+        again.append("--resume")
+        raise Stopped(f"stopped as asked; go on with: {shlex.join(again)}") from None
     finally:
         terminal.close()
     console = Console()
@@ -67,7 +76,7 @@ def run_demo(data: str, data_dir: Path | None, out: Path | None, *, resume: bool
         title=f"Learning local filters from scratch: {data}",
         overwrite=resume,
     )
-    console.print(f"The report, with the learned filters drawn: {page}", soft_wrap=True)
+    print(f"The report, with the learned filters drawn: {page}")
     return page
 
 
@@ -80,7 +89,15 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 def _table(runs: list[Run]) -> Table:
     table = Table(title="What was learned")
-    for heading in ("network", "method", "test %", "non-zeros, layer 1", "density", "spread", "s"):
+    for heading in (
+        "network",
+        "method",
+        "test %",
+        "non-zeros, layer 1",
+        "density",
+        "spread",
+        "seconds",
+    ):
         table.add_column(heading, justify="left" if heading in ("network", "method") else "right")
     for run in runs:
         assert run.result is not None  # train() returns finished runs only

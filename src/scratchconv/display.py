@@ -14,7 +14,6 @@ from rich.progress import Progress as Bar
 
 from scratchconv.training import RunConfig
 
-
 # Hundreds of epochs can pass in a minute; nobody reads more lines than this leaves.
 _SECONDS_BETWEEN_LINES = 2.0
 
@@ -23,7 +22,7 @@ class Terminal:
     """Shows runs as they go on; without a terminal (a log file) only the lines of epochs.
 
     Every epoch gets its line, unless epochs are shorter than two seconds: then some do, and the
-    last one always. ``metrics.jsonl`` has them all.
+    last one always. `metrics.jsonl` has them all.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -40,7 +39,7 @@ class Terminal:
         self.console.print(
             f"[bold]{config.model}[/] α={resolved['alpha']}, {resolved['parameters']:,} weights ·"
             f" {config.data}{'' if config.permute is None else ' (pixels permuted)'}"
-            f" {resolved['train_size']:,} + {resolved['validation_size']:,} samples ·"
+            f" {resolved['train_size']:,} + {resolved['validation_size']:,} (validation) samples ·"
             f" {config.method}{lams if resolved['lam'] or resolved['lam_first'] else ''} ·"
             f" {resolved['precision']} on {resolved['device']}"
             + (f" · going on from step {done:,}" if done else "")
@@ -107,7 +106,8 @@ class Terminal:
             told = f"test loss {result['test_loss']:.4f}"
         else:
             told = f"test accuracy {100 * result['test_accuracy']:.2f} %"
-        self.console.print(f"[bold]{told}[/] after {result['epochs']} epochs")
+        epochs = f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}"
+        self.console.print(f"[bold]{told}[/] after {epochs}")
 
     def close(self) -> None:
         """Take the bar away, also after an error."""

@@ -1,9 +1,11 @@
 """Checkpoints are whole or named as damaged."""
 
 import errno
+import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from scratchconv.errors import RunDirectoryError
 from scratchconv.training import checkpoint
@@ -50,6 +52,12 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+def change_the_state(path):
+    content = path.read_bytes()
+    assert content.count(b'epoch\\": 2') == 1
+    path.write_bytes(content.replace(b'epoch\\": 2', b'epoch\\": 3'))
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -58,7 +66,7 @@ def empty(path):
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, truncate, empty])
+@pytest.mark.parametrize("damage", [flip_a_bit, change_the_state, truncate, empty])
 def test_a_damaged_one_is_named_and_the_one_before_is_used(tmp_path, damage):
     checkpoint.save(sample(1), tmp_path, 1)
     damage(checkpoint.save(sample(2), tmp_path, 2))
@@ -74,6 +82,24 @@ def test_all_damaged_is_an_error_that_names_them(tmp_path):
     truncate(checkpoint.save(sample(2), tmp_path, 2))
     with pytest.raises(RunDirectoryError, match=r"step-0000000002.*step-0000000001"):
         checkpoint.newest(tmp_path)
+
+
+def test_one_without_a_digest_of_its_state_is_read(tmp_path):
+    saved = sample(1.5)
+    digest = checkpoint.digest(dict(sorted(saved.tensors.items())))
+    metadata = {"state": json.dumps(saved.state), "sha256": digest}
+    path = tmp_path / "step-0000000001.safetensors"
+    save_file(saved.tensors, path, metadata=metadata)
+    assert checkpoint.load(path).state == saved.state
+
+
+def test_clear_sets_later_ones_aside_and_removes_what_is_half_written(tmp_path):
+    for step in (3, 7):
+        checkpoint.save(sample(step), tmp_path, step)
+    (tmp_path / "step-0000000009.partial").write_bytes(b"begun")
+    checkpoint.clear(tmp_path, after=3)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["step-0000000003.safetensors", "step-0000000007.damaged"]
 
 
 def test_none_at_all_is_no_error(tmp_path):

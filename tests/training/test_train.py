@@ -1,11 +1,13 @@
 """A run from start to end: reproducible, resumable at any instant, safe against misuse."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,8 +20,13 @@ from scratchconv.training import (
     checkpoint,
     load_run,
     load_weights,
+    loop,
+    records,
+    state,
     train,
 )
+from scratchconv.training.evaluation import loss_of
+from scratchconv.training.setup import prepare
 
 SMALL = {
     "model": "s-fc",
@@ -87,14 +94,14 @@ KILLED = {
 
 @pytest.mark.parametrize("name", KILLED)
 def test_killed_at_any_instant_it_ends_with_the_same_weights(name, tmp_path):
-    settings = {**KILLED[name], "epochs": 40, "checkpoint_seconds": 0.0}
+    settings = {**KILLED[name], "epochs": 20, "checkpoint_seconds": 0.0}
     undisturbed = train(RunConfig(**settings), tmp_path / "undisturbed")
     out = tmp_path / "killed"
     program = (
         "from scratchconv.training import RunConfig, train\n"
         f"train(RunConfig(**{settings!r}), {str(out)!r}, resume=True)"
     )
-    for lines in (2, 17):
+    for lines in (2, 9):
         process = subprocess.Popen([sys.executable, "-c", program])
         wait_for_epochs(out, lines, process)
         process.send_signal(signal.SIGKILL)
@@ -160,6 +167,22 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(finished, tmp_pat
     assert same_weights(finished.directory, resumed.directory)
 
 
+def test_momentum_is_laid_out_as_its_weights_again():
+    config = RunConfig(
+        model="d-conv", alpha=2, data="digits", method="sgd", momentum=0.9, batch_size=128
+    )
+    one, other = prepare(config), prepare(config)
+    inputs, targets = next(iter(one.training.epoch(0)))
+    loss_of(one.model(inputs), targets, "classification").backward()
+    one.optimizer.step()
+    state.restore(other, state.capture(one, state.Position(step=1)))
+    for ours, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        before = one.optimizer.state[ours]["momentum_buffer"]
+        after = other.optimizer.state[theirs]["momentum_buffer"]
+        assert before.stride() == after.stride() == theirs.stride()
+        assert torch.equal(before, after)
+
+
 def test_a_metrics_line_cut_short_is_made_anew(finished, tmp_path):
     out = tmp_path / "cut"
     with pytest.raises(Stopped):
@@ -168,6 +191,14 @@ def test_a_metrics_line_cut_short_is_made_anew(finished, tmp_path):
         file.write('{"epoch": 1, "ste')
     resumed = train(RunConfig(**SMALL), out, resume=True)
     assert without_clock(finished.metrics) == without_clock(resumed.metrics)
+
+
+def test_the_folder_of_the_data_may_change(tmp_path):
+    out = tmp_path / "moved"
+    config = RunConfig(**SMALL, data_dir=tmp_path, checkpoint_seconds=0)
+    with pytest.raises(Stopped):
+        train(config, out, progress=StopAt(1))
+    assert train(RunConfig(**SMALL, data_dir=tmp_path / "elsewhere"), out, resume=True).result
 
 
 def test_resume_of_a_finished_run_changes_nothing(finished):
@@ -226,6 +257,38 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_it(tmp_path):
     assert load_run(out).result is None
 
 
+@pytest.mark.parametrize("model", ["s-fc", "s-conv"])
+@pytest.mark.parametrize("validation", [0, 0.1])
+def test_weights_that_explode_in_the_last_step_are_no_result(model, validation, tmp_path):
+    settings = {**SMALL, "model": model, "method": "sgd", "lam": 0.0, "lr": 3e38}
+    settings |= {"validation": validation, "epochs": 1, "batch_size": 1200, "precision": "fp32"}
+    with pytest.raises(Collapse, match="after 1 steps"):
+        train(RunConfig(**settings), tmp_path / "run")
+    assert load_run(tmp_path / "run").result is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_not_finite_is_found(value):
+    model = prepare(RunConfig(**SMALL)).model
+    assert math.isfinite(loop.largest(model))
+    with torch.no_grad():
+        model.first_layer.weight[3, 4] = value
+    assert not math.isfinite(loop.largest(model))
+
+
+def test_a_test_loss_that_is_not_finite_is_no_result(tmp_path, monkeypatch):
+    evaluate = records.evaluate
+
+    def no_test(model, batches, **options):
+        score = evaluate(model, batches := list(batches), **options)
+        return replace(score, loss=math.nan) if sum(len(y) for _, y in batches) == 360 else score
+
+    monkeypatch.setattr(records, "evaluate", no_test)
+    with pytest.raises(Collapse, match="test loss is nan"):
+        train(RunConfig(**{**SMALL, "epochs": 1}), tmp_path / "run")
+    assert load_run(tmp_path / "run").result is None
+
+
 def test_too_large_a_lam_is_reported_in_the_record(tmp_path):
     run = train(RunConfig(**{**SMALL, "lam": 0.05}), tmp_path / "heavy")
     warnings = [warning for line in run.metrics for warning in line["warnings"]]
@@ -275,8 +338,28 @@ def test_without_validation_all_training_data_is_used(tmp_path):
         ({"epochs": 0}, "--epochs 0"),
         ({"lr": float("nan")}, "--lr nan"),
         ({"lr": -0.1}, "--lr -0.1"),
+        ({"lr": 1e39}, r"--lr 1e\+39: too large"),
+        ({"beta": 1e39}, r"--beta 1e\+39: too large"),
         ({"alpha": None}, "--alpha .* or --params"),
-        ({"batch_size": 10**6}, "more than the .* training samples"),
+        ({"batch_size": 10**6}, "--batch-size 1000000 is more than the .* training samples"),
+        ({"batch_size": 1}, "--batch-size 1"),
+        ({"batch_size": 64.0}, "whole number"),
+        ({"seed": 2**64}, "--seed"),
+        ({"seed": -1}, "--seed -1"),
+        ({"permute": -1}, "--permute -1"),
+        ({"lam_epochs": 0, "lam_scale": "steps"}, "--lam-epochs 0"),
+        ({"validation": 1.5}, "--validation 1.5.*whole count"),
+        ({"validation": 0.9999}, "--batch-size 128 is more than the 0"),
+        ({"checkpoint_seconds": float("nan")}, "--checkpoint-seconds nan"),
+        ({"precision": "fp8"}, "unknown --precision 'fp8'"),
+        ({"augment": "some"}, "unknown --augment 'some'"),
+        ({"lam_scale": "step"}, "unknown --lam-scale 'step'.*Did you mean 'steps'"),
+        ({"params": 1e6}, "exactly one"),
+        ({"alpha": 0}, "alpha is 0"),
+        ({"alpha": 10**7}, "smaller alpha"),
+        ({"alpha": None, "params": 1}, "smallest"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"kernel_size": 5}, "kernel_size"),
         ({"lam": 0.0}, "plain sgd"),
         ({"lam": -1.0}, "lam"),
         ({"lam_scale": "steps"}, "--lam-epochs"),

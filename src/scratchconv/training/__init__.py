@@ -1,4 +1,4 @@
-"""From a run configuration to a finished run directory; see ``RunConfig`` and ``train``."""
+"""From a run configuration to a finished run directory; see `RunConfig` and `train`."""
 
 from scratchconv.training.config import RunConfig
 from scratchconv.training.loop import Stopped

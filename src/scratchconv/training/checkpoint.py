@@ -1,6 +1,6 @@
 """Checkpoints: the full state of a run in one safetensors file that is whole or not there.
 
-Every file carries the SHA-256 of its own tensors, so that a damaged one is told from a good one.
+Every file carries the SHA-256 of its own contents, so that a damaged one is told from a good one.
 Nothing in it is ever unpickled.
 """
 
@@ -35,44 +35,50 @@ class Checkpoint:
     state: dict[str, Any] = field(default_factory=dict)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names begin with ``prefix.``, without it."""
+        """The tensors whose names begin with `prefix.`, without it."""
         start = prefix + "."
         return {n[len(start) :]: t for n, t in self.tensors.items() if n.startswith(start)}
 
 
 def save(checkpoint: Checkpoint, folder: Path, step: int) -> Path:
-    """Write ``folder/step-….safetensors`` by rename, then drop all but the newest ``KEPT``.
+    """Write `folder/step-….safetensors` by rename, then drop all but the newest `KEPT`.
 
-    Raises ``RunDirectoryError`` where the disk is full; the checkpoints before stay as they were.
+    Raises `RunDirectoryError` where the disk is full; the checkpoints before stay as they were.
     """
-    path = folder / f"step-{step:010d}.safetensors"
+    path = folder / f"{_stem(step)}.safetensors"
     partial = path.with_suffix(".partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _sorted(checkpoint)}
-    metadata = {"state": json.dumps(checkpoint.state), "sha256": digest(tensors)}
+    state = json.dumps(checkpoint.state)
+    metadata = {"state": state, "state_sha256": _text_digest(state), "sha256": digest(tensors)}
     try:
         save_file(tensors, partial, metadata=metadata)
-        _flush_to_disk(partial)
+        _flush_file(partial)
         partial.replace(path)
-        _flush_to_disk(folder)
+        _flush_folder(folder)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
     for old in paths(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # one too many does no harm
+            old.unlink(missing_ok=True)
     return path
 
 
 def load(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint; ``RunDirectoryError`` says what is wrong with it."""
+    """Read and verify one checkpoint; `RunDirectoryError` says what is wrong with it."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        expected, state = metadata["sha256"], json.loads(metadata["state"])
+        whole = digest(tensors) == metadata["sha256"]
+        # The first checkpoints there were carry no digest of their state.
+        if "state_sha256" in metadata:
+            whole = whole and _text_digest(metadata["state"]) == metadata["state_sha256"]
+        state = json.loads(metadata["state"]) if whole else {}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise RunDirectoryError(f"{path} is not a readable checkpoint ({error})") from error
-    if digest(tensors) != expected:
+    if not whole:
         raise RunDirectoryError(f"{path} is damaged: its contents do not match its SHA-256")
     return Checkpoint(tensors, state)
 
@@ -80,7 +86,7 @@ def load(path: Path) -> Checkpoint:
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and a line for each newer one that is not.
 
-    ``None`` where there is none at all. Raises ``RunDirectoryError`` where there are some and
+    `None` where there is none at all. Raises `RunDirectoryError` where there are some and
     every one is damaged: starting over silently would throw away what the user believes to have.
     """
     damaged: list[str] = []
@@ -102,6 +108,22 @@ def paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
+def clear(folder: Path, *, after: int) -> None:
+    """Make way for a run that goes on from step `after`.
+
+    Checkpoints of later steps, which are damaged, become `….damaged`: left in place, they would
+    pass for the newest and push good ones out. What a killed process left half-written goes.
+    """
+    try:
+        for partial in folder.glob("*.partial"):
+            partial.unlink(missing_ok=True)
+        for path in paths(folder):
+            if path.stem > _stem(after):
+                path.replace(path.with_suffix(".damaged"))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def digest(tensors: dict[str, Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in the order given."""
     total = hashlib.sha256()
@@ -120,6 +142,7 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _flush_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -143,9 +166,24 @@ def _sorted(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
     yield from sorted(checkpoint.tensors.items())
 
 
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _stem(step: int) -> str:
+    return f"step-{step:010d}"
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Put a rename on the disk, where the system can: Windows and some file systems cannot."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

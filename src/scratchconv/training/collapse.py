@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +16,9 @@ _REMEDY = "λ is the likely cause: try a half or a third of it, or a smaller lea
 def new_warnings(
     layers: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], *, regularised: bool
 ) -> list[str]:
-    """What has become alarming in ``layers`` since the epoch ``before`` (empty at the start).
+    """What has become alarming in `layers` since the epoch `before` (empty at the start).
 
-    Each layer is a dictionary with ``name``, ``nonzero``, ``units`` and ``dead_units``. Compared
+    Each layer is a dictionary with `name`, `nonzero`, `units` and `dead_units`. Compared
     with the epoch before, so that a lasting state is told once and a resumed run tells the same.
     """
     known = {layer["name"]: _state(layer) for layer in before}
@@ -42,16 +41,14 @@ def new_warnings(
     return found
 
 
-def check_finite(loss: float, *, step: int, regularised: bool, checkpoint: str | None) -> None:
-    """Raise ``Collapse`` where the loss is no longer a finite number."""
-    if math.isfinite(loss):
-        return
+def collapsed(what: str, *, regularised: bool, checkpoint: str | None) -> Collapse:
+    """The error for `what` has gone wrong beyond repair: with the likely cause and remedy."""
     kept = f"the last checkpoint ({checkpoint}) is kept" if checkpoint else "no checkpoint yet"
     causes = (
         "the learning rate or λ is too large" if regularised else "the learning rate is too large"
     )
-    raise Collapse(
-        f"the loss is {loss} at step {step}: {causes}, most likely."
+    return Collapse(
+        f"{what}: {causes}, most likely."
         f" Try a third of it in a new run, or --precision fp32; {kept}"
     )
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import torch
 
 from scratchconv import data, models, optim
 from scratchconv.errors import InvalidArgument, unknown_name
+
+Augment = Literal["auto", "none"]
+LamScale = Literal["none", "steps"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+# torch takes seeds up to 2⁶³, and an epoch's own is the run's times a million.
+_LARGEST_SEED = 2**32 - 1
+_LARGEST_FLOAT = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class RunConfig:
     """Network: s-conv, s-local, s-fc, d-conv, d-local, d-fc, 3-fc or resnet18."""
 
     alpha: int | None = None
-    """Size of the network in base channels (α of Neyshabur 2020, Fig. 1). Give this or --params."""
+    """Size of the network: its base channels, α of Neyshabur 2020. Give this or --params."""
 
     params: float | None = None
     """Size of the network as a budget of weights, e.g. 25.6e6; the nearest α is used."""
@@ -34,20 +44,19 @@ class RunConfig:
     """Dataset: cifar10, cifar100, svhn, mnist, fashion-mnist, digits or tree."""
 
     data_dir: Path | None = None
-    """Folder of the dataset's files. Default: $SCRATCHCONV_DATA, else the user's cache folder."""
+    """Folder of the dataset's files; without it $SCRATCHCONV_DATA, or else a cache folder."""
 
     permute: int | None = None
-    """Shuffle the pixel positions of every image by this seed: the network sees no geometry."""
+    """Shuffle the pixels of all images alike, by this seed: no geometry is left to see."""
 
-    augment: Literal["auto", "none"] = "auto"
+    augment: Augment = "auto"
     """auto: the flips and crops usual for the dataset. none: the images as they are."""
 
-    validation: float = 0.05
-    """Part of the training data held out: a fraction, or a count if ≥ 1. A twentieth shows how a
-    run goes; take 0.1 to choose λ on."""
+    validation: float = 0.05  # a twentieth shows how a run goes, and costs little training data
+    """Training samples held out: a fraction, or a count if ≥ 1. Take 0.1 to choose λ on them."""
 
     skip_test: bool = False
-    """Leave the test data alone: for runs made to choose something."""
+    """Leave the test data alone: for runs made to choose settings."""
 
     split_seed: int = 0
     """Seed of the training/validation split; apart from --seed, so that runs share one split."""
@@ -56,19 +65,19 @@ class RunConfig:
     """Training method: sgd, beta-lasso, lasso or proximal-lasso."""
 
     beta: float = 50.0
-    """Threshold coefficient β of Algorithm 1: weights under β·λ become zero."""
+    """Threshold coefficient β of beta-lasso: weights under β·λ become zero."""
 
     lam: float = 0.0
-    """ℓ1 coefficient λ of the weights; biases and BatchNorm are never regularised."""
+    """Strength λ of the ℓ1 penalty: the larger, the fewer weights are left."""
 
     lam_first: float | None = None
-    """λ of the layers that are convolutions or stand for one. Default: --lam."""
+    """λ of the layers that are convolutions or stand for one; without it, --lam."""
 
-    lam_scale: Literal["none", "steps"] = "none"
-    """steps: --lam and --lam-first were chosen for --lam-epochs epochs; keep λ·Ση for this run."""
+    lam_scale: LamScale = "none"
+    """steps: λ was chosen for --lam-epochs epochs; carry it over to this run by keeping λ·Ση."""
 
     lam_epochs: int | None = None
-    """The run length that --lam was chosen for; needed by --lam-scale steps."""
+    """Epochs of the run that λ was chosen for; needed by --lam-scale steps."""
 
     lr: float = 0.1
     """Learning rate η at the start; it falls to zero along a cosine, step by step."""
@@ -88,36 +97,57 @@ class RunConfig:
     seed: int = 0
     """Seed of the initial weights, the order of the data, augmentation and dropout."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of the matrix products; weights and BatchNorm stay fp32. auto: the fastest."""
 
     device: str = "auto"
     """cpu, cuda, cuda:1 …; auto: a GPU where there is one."""
 
     checkpoint_seconds: float = 60.0
-    """Time between checkpoints; 0 writes one at every step."""
+    """Seconds between checkpoints; 0 writes one at every step."""
 
     def check(self) -> None:
-        """Raise ``InvalidArgument`` for a value that is impossible whatever the data are."""
+        """Raise `InvalidArgument` for a value that is impossible whatever the data are."""
         for kind, name, choices in (
             ("network", self.model, models.NAMES),
             ("dataset", self.data, data.NAMES),
             ("method", self.method, optim.METHODS),
+            ("--augment", self.augment, get_args(Augment)),
+            ("--lam-scale", self.lam_scale, get_args(LamScale)),
+            ("--precision", self.precision, get_args(Precision)),
         ):
             if name not in choices:
                 raise unknown_name(kind, name, choices)
-        for flag, number, least in (
+        for flag, whole, least in (
             ("epochs", self.epochs, 1),
-            ("batch-size", self.batch_size, 1),
+            ("batch-size", self.batch_size, 2),  # BatchNorm needs two samples
             ("seed", self.seed, 0),
             ("split-seed", self.split_seed, 0),
-            ("checkpoint-seconds", self.checkpoint_seconds, 0),
-            ("validation", self.validation, 0),
+            ("permute", self.permute, 0),
+            ("lam-epochs", self.lam_epochs, 1),
         ):
-            if not (math.isfinite(number) and number >= least):
-                raise InvalidArgument(f"--{flag} {number}: must be at least {least}")
+            if whole is not None and not (isinstance(whole, int) and whole >= least):
+                raise InvalidArgument(
+                    f"--{flag} {whole}: must be a whole number of at least {least}"
+                )
+        if self.seed > _LARGEST_SEED:
+            raise InvalidArgument(f"--seed {self.seed}: must be at most {_LARGEST_SEED}")
+        for flag, number in (
+            ("checkpoint-seconds", self.checkpoint_seconds),
+            ("validation", self.validation),
+        ):
+            if not (math.isfinite(number) and number >= 0):
+                raise InvalidArgument(f"--{flag} {number}: must be at least 0")
+        if self.validation > 1 and self.validation != int(self.validation):
+            raise InvalidArgument(
+                f"--validation {self.validation}: give a fraction below 1, or a whole count"
+            )
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InvalidArgument(f"--lr {self.lr}: must be a positive number (the paper uses 0.1)")
+        for name in ("lr", "lam", "lam_first", "beta", "momentum", "weight_decay"):
+            if (getattr(self, name) or 0) > _LARGEST_FLOAT:
+                flag = name.replace("_", "-")
+                raise InvalidArgument(f"--{flag} {getattr(self, name)}: too large for fp32")
         if self.alpha is None and self.params is None:
             raise InvalidArgument(
                 "the size of the network is missing: give --alpha (say 8) or --params (say 25.6e6)"
@@ -130,8 +160,6 @@ class RunConfig:
             raise InvalidArgument(
                 "--lam-scale steps needs --lam-epochs: the number of epochs λ was chosen for"
             )
-        if self.lam_epochs is not None and self.lam_epochs < 1:
-            raise InvalidArgument(f"--lam-epochs {self.lam_epochs}: must be at least 1")
         if self.lam_epochs is not None and self.lam_scale == "none":
             raise InvalidArgument("--lam-epochs has no effect without --lam-scale steps")
 

@@ -14,7 +14,7 @@ from scratchconv.training.precision import autocast
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss, and the share of right answers (``None`` for regression)."""
+    """Mean loss, and the share of right answers (`None` for regression)."""
 
     loss: float
     accuracy: float | None
@@ -35,7 +35,7 @@ def evaluate(
     precision: str,
     device: torch.device,
 ) -> Score:
-    """Score ``model`` on all ``batches``; leaves it in the mode it was in."""
+    """Score `model` on all `batches`; leaves it in the mode it was in."""
     was_training = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)

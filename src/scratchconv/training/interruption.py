@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A context in which a first Ctrl-C or SIGTERM only sets ``requested``; a second one stops."""
+    """A context in which a first Ctrl-C or SIGTERM only sets `requested`; a second one stops."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -26,7 +26,8 @@ class Interruption:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # None: it was not set from Python, and cannot be.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

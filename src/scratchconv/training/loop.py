@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from scratchconv.errors import ScratchconvError
 from scratchconv.training import checkpoint, run_directory
-from scratchconv.training.collapse import check_finite
+from scratchconv.training.collapse import collapsed
 from scratchconv.training.evaluation import loss_of
 from scratchconv.training.interruption import Interruption
 from scratchconv.training.precision import autocast
@@ -26,12 +28,12 @@ _LOOK_SECONDS = 0.25
 
 
 class Stopped(ScratchconvError):
-    """The run was asked to stop (Ctrl-C, SIGTERM), and did so after saving."""
+    """The run was asked to stop (Ctrl-C, SIGTERM), and did so after saving its state."""
 
 
 @dataclass
 class Loop:
-    """Trains ``setup`` from ``position`` to the last epoch, recording in ``directory``."""
+    """Trains `setup` from `position` to the last epoch, recording in `directory`."""
 
     setup: Setup
     directory: Path
@@ -48,6 +50,8 @@ class Loop:
             metrics = epoch_metrics(
                 self.setup, self.position, epochs[-1]["layers"] if epochs else []
             )
+            if metrics["validation_loss"] is not None:
+                self.check_finite("validation loss", metrics["validation_loss"])
             run_directory.append_metrics(self.directory, metrics)
             epochs.append(metrics)
             self.progress.epoch(metrics)
@@ -58,7 +62,7 @@ class Loop:
         return epochs[-1]
 
     def _epoch(self) -> None:
-        """Train to the end of the current epoch, from wherever ``position`` stands in it."""
+        """Train to the end of the current epoch, from wherever `position` stands in it."""
         setup, position = self.setup, self.position
         if position.step == 0:
             # Dropout draws from the global generator: each epoch has its own stream.
@@ -68,8 +72,7 @@ class Loop:
         looked = begun = time.monotonic()
         setup.model.train()
         for inputs, targets in setup.training.epoch(position.epoch, start=position.step):
-            step = position.epoch * len(setup.training) + position.step
-            loss, outputs = self._step(step, inputs, targets)
+            loss, outputs = self._step(self.steps_done, inputs, targets)
             loss_sum += loss.detach() * len(targets)
             if setup.dataset.task == "classification":
                 right += (outputs.detach().argmax(1) == targets).sum()
@@ -77,17 +80,18 @@ class Loop:
             position.samples += len(targets)
             now = time.monotonic()
             if now - looked >= _LOOK_SECONDS or self._due(now):
-                looked = now
-                self._check(loss.item(), step)
-                self.progress.step(step + 1, loss.item())
+                self.check_finite("loss", loss.item())
+                self.progress.step(self.steps_done, loss.item())
                 position.loss_sum, position.right = loss_sum.item(), int(right.item())
-                position.seconds += now - begun
-                begun = now
+                position.seconds += time.monotonic() - begun
                 if position.step < len(setup.training):
                     self._save_if_due()
+                looked = begun = time.monotonic()
         position.loss_sum, position.right = loss_sum.item(), int(right.item())
-        self._check(position.loss_sum, (position.epoch + 1) * len(setup.training))
         position.seconds += time.monotonic() - begun
+        self.check_finite("loss", position.loss_sum)
+        # The last step's loss came before its update.
+        self.check_finite("largest weight", largest(setup.model))
 
     def _step(
         self, step: int, inputs: torch.Tensor, targets: torch.Tensor
@@ -105,14 +109,21 @@ class Loop:
         setup.scaler.update()
         return loss, outputs
 
-    def _check(self, loss: float, step: int) -> None:
+    def check_finite(self, what: str, value: float) -> None:
+        """Raise `Collapse` where `value` is not a finite number."""
+        if math.isfinite(value):
+            return
         saved = checkpoint.paths(self.directory / "checkpoints")
-        check_finite(
-            loss,
-            step=step,
+        raise collapsed(
+            f"the {what} is {value} after {self.steps_done} steps",
             regularised=self.setup.regularised,
             checkpoint=saved[0].name if saved else None,
         )
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps behind us."""
+        return self.position.epoch * len(self.setup.training) + self.position.step
 
     def _due(self, now: float) -> bool:
         wait = self.setup.config.checkpoint_seconds
@@ -121,9 +132,14 @@ class Loop:
     def _save_if_due(self, *, last: bool = False) -> None:
         if not (last or self._due(time.monotonic())):
             return
-        step = self.position.epoch * len(self.setup.training) + self.position.step
         state = capture(self.setup, self.position)
-        path = checkpoint.save(state, self.directory / "checkpoints", step)
+        path = checkpoint.save(state, self.directory / "checkpoints", self.steps_done)
         self._saved = time.monotonic()
         if self.interruption.requested:
-            raise Stopped(f"stopped as asked after saving {path.name}; go on with --resume")
+            raise Stopped(f"stopped as asked after saving {path.name}; go on by adding --resume")
+
+
+def largest(model: nn.Module) -> float:
+    """The largest magnitude in the state of `model`; NaN where it holds one."""
+    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
+    return torch.stack([torch.linalg.vector_norm(t, ord=math.inf) for t in tensors]).max().item()

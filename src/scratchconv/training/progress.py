@@ -8,22 +8,22 @@ from scratchconv.training.config import RunConfig
 
 
 class Progress(Protocol):
-    """Listens to a run; ``scratchconv.display`` has the terminal's."""
+    """Listens to a run; `scratchconv.display` has the terminal's."""
 
     def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
-        """A run starts, or goes on after ``done`` steps; ``resolved`` as in ``config.json``."""
+        """A run starts, or goes on after `done` steps; `resolved` as in `config.json`."""
 
     def step(self, done: int, loss: float) -> None:
-        """``done`` steps are behind us, and ``loss`` is that of the last one."""
+        """`done` steps are behind us, and `loss` is that of the last one."""
 
     def epoch(self, metrics: dict[str, Any]) -> None:
-        """An epoch ended; ``metrics`` is its line of ``metrics.jsonl``."""
+        """An epoch ended; `metrics` is its line of `metrics.jsonl`."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""
 
     def end(self, result: dict[str, Any]) -> None:
-        """The run is finished; ``result`` is what ``result.json`` holds."""
+        """The run is finished; `result` is what `result.json` holds."""
 
 
 class Silent:

@@ -21,7 +21,7 @@ from scratchconv.training.state import Position
 def epoch_metrics(
     setup: Setup, position: Position, layers_before: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """One line of ``metrics.jsonl`` for the epoch that ``position`` stands at the end of."""
+    """One line of `metrics.jsonl` for the epoch that `position` stands at the end of."""
     batches = len(setup.training)
     step = (position.epoch + 1) * batches
     accuracy = None
@@ -44,7 +44,7 @@ def epoch_metrics(
 
 
 def final_result(setup: Setup, last: dict[str, Any]) -> dict[str, Any]:
-    """What ``result.json`` says of the network after its last epoch; the one look at test data."""
+    """What `result.json` says of the network after its last epoch; the one look at test data."""
     first, image = setup.model.first_layer, setup.dataset.image
     measured = None
     # Every unit of a convolution has the same filter: nothing to be found out about its places.

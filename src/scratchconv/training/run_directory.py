@@ -1,14 +1,16 @@
 """A run directory: the only contract between training and everything after it.
 
-``config.json`` (what was asked, and what it resolved to), ``metrics.jsonl`` (one line an epoch),
-``checkpoints/*.safetensors`` (full state) and ``result.json``, written last and by rename. A run
-whose ``result.json`` exists is finished; any other can be resumed.
+`config.json` (what was asked, and what it resolved to), `metrics.jsonl` (one line an epoch),
+`checkpoints/*.safetensors` (full state) and `result.json`, written last and by rename. A run
+whose `result.json` exists is finished; any other can be resumed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,45 +26,51 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it stands on disk; ``result`` is ``None`` while it is not finished."""
+    """A run as it stands on disk; `result` is `None` while it is not finished.
+
+    `started` is when it was first begun (UTC, ISO 8601), where that was recorded.
+    """
 
     directory: Path
     config: dict[str, Any]
     resolved: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] | None = None
+    started: str | None = None
 
 
 def load_run(directory: Path | str) -> Run:
-    """Read a run directory, finished or not. Raises ``RunDirectoryError`` naming what is wrong."""
+    """Read a run directory, finished or not. Raises `RunDirectoryError` naming what is wrong."""
     directory = Path(directory)
     if not (directory / "config.json").is_file():
         raise RunDirectoryError(f"{directory} is not a run directory: it holds no config.json")
     written = _read_json(directory / "config.json")
-    if written.get("format") != FORMAT:
+    config, resolved = written.get("config"), written.get("resolved")
+    if not isinstance(config, dict) or not isinstance(resolved, dict):
         raise RunDirectoryError(
-            f"{directory} was written in format {written.get('format')!r};"
-            f" this version reads format {FORMAT}"
+            f"{directory / 'config.json'} lacks 'config' or 'resolved': restore it from a copy"
         )
     result = directory / "result.json"
     return Run(
         directory,
-        written["config"],
-        written["resolved"],
+        config,
+        resolved,
         read_metrics(directory),
-        _read_json(result) if result.is_file() else None,
+        _read_json(result, ", or delete it and --resume") if result.is_file() else None,
+        written.get("started"),
     )
 
 
 def load_weights(directory: Path | str) -> dict[str, Tensor]:
-    """The model's ``state_dict`` from the newest checkpoint that is whole."""
+    """The model's `state_dict` from the newest checkpoint that is whole."""
     found, _ = checkpoint.newest(Path(directory) / "checkpoints")
     if found is None:
         raise RunDirectoryError(f"{directory} holds no checkpoint")
     return found.part("model")
 
 
-def lock(directory: Path) -> FileLock:
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
     """Hold the directory against a second process; released when this one ends, however it ends."""
     held = FileLock(directory / "lock")
     try:
@@ -71,9 +79,12 @@ def lock(directory: Path) -> FileLock:
         raise RunDirectoryError(
             f"{directory} is in use by another process; wait for it, or choose another --out"
         ) from None
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise checkpoint.cannot_write(directory / "lock", error) from error
-    return held
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def create(directory: Path) -> None:
@@ -84,20 +95,22 @@ def create(directory: Path) -> None:
         raise checkpoint.cannot_write(directory, error) from error
 
 
-def write_config(directory: Path, config: dict[str, Any], resolved: dict[str, Any]) -> None:
-    """Write ``config.json``."""
-    written = {"format": FORMAT, "config": config, "resolved": resolved}
+def write_config(
+    directory: Path, config: dict[str, Any], resolved: dict[str, Any], started: str
+) -> None:
+    """Write `config.json`: from now on the run can be resumed."""
+    written = {"format": FORMAT, "config": config, "resolved": resolved, "started": started}
     checkpoint.write_whole(directory / "config.json", json.dumps(written, indent=1) + "\n")
 
 
 def write_result(directory: Path, result: dict[str, Any]) -> None:
-    """Write ``result.json``: from now on the run is finished."""
+    """Write `result.json`: from now on the run is finished."""
     written = {"format": FORMAT, **result}
     checkpoint.write_whole(directory / "result.json", json.dumps(written, indent=1) + "\n")
 
 
 def append_metrics(directory: Path, line: dict[str, Any]) -> None:
-    """Add one epoch to ``metrics.jsonl`` and put it on the disk before returning."""
+    """Add one epoch to `metrics.jsonl` and put it on the disk before returning."""
     path = directory / "metrics.jsonl"
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -109,13 +122,19 @@ def append_metrics(directory: Path, line: dict[str, Any]) -> None:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The epochs so far. A last line cut short by a kill is left out."""
+    """The epochs so far. A last line cut short by a kill is left out.
+
+    Raises `RunDirectoryError` where another line is not the record of an epoch.
+    """
     path = directory / "metrics.jsonl"
     epochs: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):
         try:
-            epochs.append(json.loads(line))
+            epochs.append(_epoch(line))
         except ValueError as error:
             if number < len(lines):
                 raise RunDirectoryError(f"{path}, line {number} is damaged ({error})") from error
@@ -123,16 +142,39 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 def keep_metrics(directory: Path, epochs: int) -> None:
-    """Drop what was recorded after the checkpoint of ``epochs`` whole epochs: it is made anew."""
-    kept = [json.dumps(line) + "\n" for line in read_metrics(directory) if line["epoch"] <= epochs]
-    checkpoint.write_whole(directory / "metrics.jsonl", "".join(kept))
+    """Drop what was recorded after the checkpoint of `epochs` whole epochs: it is made anew.
+
+    Raises `RunDirectoryError` where one of those epochs is not on record.
+    """
+    kept = [line for line in read_metrics(directory) if line["epoch"] <= epochs]
+    path = directory / "metrics.jsonl"
+    if [line["epoch"] for line in kept] != list(range(1, epochs + 1)):
+        raise RunDirectoryError(
+            f"{path} does not hold the {epochs} epochs that the checkpoint has behind it:"
+            " restore it from a copy, or start over with another --out"
+        )
+    checkpoint.write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _epoch(line: bytes) -> dict[str, Any]:
+    content = json.loads(line)
+    if not isinstance(content, dict) or not isinstance(content.get("epoch"), int):
+        raise ValueError("it is not an object with an epoch")
+    return content
+
+
+def _read_json(path: Path, other_remedy: str = "") -> dict[str, Any]:
+    """One of the small files, which all carry the format they were written in."""
+    remedy = f": restore it from a copy{other_remedy}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path} cannot be read ({error})") from error
+        raise RunDirectoryError(f"{path} cannot be read ({error}){remedy}") from error
     if not isinstance(content, dict):
-        raise RunDirectoryError(f"{path} does not hold a JSON object")
+        raise RunDirectoryError(f"{path} does not hold a JSON object{remedy}")
+    if content.get("format") != FORMAT:
+        raise RunDirectoryError(
+            f"{path} was written in format {content.get('format')!r};"
+            f" this version reads format {FORMAT}"
+        )
     return content

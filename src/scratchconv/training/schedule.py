@@ -6,7 +6,7 @@ import math
 
 
 def cosine(step: int, steps: int, lr: float) -> float:
-    """The learning rate of ``step`` (0 … steps−1) when annealed from ``lr`` to zero.
+    """The learning rate of `step` (0 … steps−1) when annealed from `lr` to zero.
 
     Neyshabur 2020, appendix: "cosine annealing"; the paper does not say whether by epoch or by
     step. A function of the step alone has no state to save, so that a resumed run cannot differ.
@@ -20,7 +20,7 @@ def sum_of_rates(steps: int, lr: float) -> float:
 
 
 def lam_for_length(lam: float, *, chosen_for: int, steps: int) -> float:
-    """λ for a run of ``steps`` that keeps the λ·Ση of the one it was ``chosen_for`` (in steps).
+    """λ for a run of `steps` that keeps the λ·Ση of the one it was `chosen_for` (in steps).
 
     A weight without gradient is shrunk by λ·Ση in all, so a shorter run needs a larger λ. The
     limits of this rule: the threshold βλ grows along with λ while the weights do not, so much

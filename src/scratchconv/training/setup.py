@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchconv import data, models, optim
+from scratchconv.errors import InvalidArgument
 from scratchconv.training.config import RunConfig
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
 from scratchconv.training.schedule import lam_for_length
@@ -17,7 +18,7 @@ from scratchconv.training.schedule import lam_for_length
 
 @dataclass
 class Setup:
-    """What a run works with. ``lam`` and ``lam_first`` are those in force, after scaling."""
+    """What a run works with. `lam` and `lam_first` are those in force, after scaling."""
 
     config: RunConfig
     dataset: data.Dataset
@@ -44,7 +45,7 @@ class Setup:
         return self.lam > 0 or self.lam_first > 0
 
     def evaluation_batches(self, split: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of ``validation`` or ``test``, in order and unaugmented."""
+        """The batches of `validation` or `test`, in order and unaugmented."""
         return data.evaluation_batches(
             self.splits[split],
             self.config.batch_size,
@@ -55,7 +56,7 @@ class Setup:
         )
 
     def resolved(self) -> dict[str, Any]:
-        """What the configuration came to, for ``config.json``."""
+        """What the configuration came to, for `config.json`."""
         return {
             "precision": self.precision,
             "device": str(self.device),
@@ -72,9 +73,9 @@ class Setup:
 
 
 def prepare(config: RunConfig, *, precision: str | None = None) -> Setup:
-    """Load the data and build the rest. ``precision`` is that of a run to be resumed.
+    """Load the data and build the rest. `precision` is what a run to be resumed had.
 
-    Raises ``DataError`` for missing or damaged data, ``InvalidArgument`` for impossible sizes.
+    Raises `DataError` for missing or damaged data, `InvalidArgument` for impossible sizes.
     """
     device = resolve_device(config.device)
     if device.type == "cuda":
@@ -84,6 +85,11 @@ def prepare(config: RunConfig, *, precision: str | None = None) -> Setup:
     held_out = int(config.validation) if config.validation >= 1 else config.validation
     parts = data.split(dataset, held_out, config.split_seed)
     splits = dict(zip(("train", "validation", "test"), parts, strict=True))
+    if len(splits["train"]) < config.batch_size:
+        raise InvalidArgument(
+            f"--batch-size {config.batch_size} is more than the {len(splits['train'])} training"
+            f" samples that --validation {config.validation:g} leaves of {config.data}"
+        )
     permutation = None
     if config.permute is not None:
         permutation = data.pixel_permutation(dataset.image, config.permute)
@@ -121,7 +127,7 @@ def prepare(config: RunConfig, *, precision: str | None = None) -> Setup:
         weight_decay=config.weight_decay,
     )
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim >= 2)
-    precision = precision or resolve_precision(config.precision, device, weights)
+    precision = resolve_precision(precision or config.precision, device, weights)
     return Setup(
         config=config,
         dataset=dataset,

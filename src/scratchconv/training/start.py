@@ -10,81 +10,110 @@ from scratchconv.training import checkpoint, run_directory
 from scratchconv.training.config import RunConfig
 from scratchconv.training.environment import describe_environment
 from scratchconv.training.interruption import Interruption
-from scratchconv.training.loop import Loop
+from scratchconv.training.loop import Loop, Stopped
+from scratchconv.training.precision import memory_errors_in_words, subnormals_flushed
 from scratchconv.training.progress import Progress, Silent
 from scratchconv.training.records import final_result
 from scratchconv.training.run_directory import Run, load_run
 from scratchconv.training.setup import Setup, prepare
-from scratchconv.training.state import Position, restore
+from scratchconv.training.state import Position, restore, rounding_changed
 
 
 def train(
     config: RunConfig, out: Path | str, *, resume: bool = False, progress: Progress | None = None
 ) -> Run:
-    """Train as ``config`` says, in the run directory ``out``; returns the finished run.
+    """Train as `config` says, in the run directory `out`; returns the finished run.
 
-    With ``resume`` an interrupted run goes on from its newest whole checkpoint and ends with the
-    weights, bit for bit, that it would have had; a finished one is returned as it is, and where
-    there is none yet it is begun. Raises ``RunDirectoryError`` where ``out`` holds another run,
-    is in use or cannot be written, ``Collapse`` where the loss stops being finite, and
-    ``Stopped`` after a Ctrl-C or SIGTERM.
+    With `resume` an interrupted run goes on from its newest whole checkpoint and ends with the
+    weights, bit for bit, that it would have had (on the same processor, with as many threads and
+    the same torch; otherwise `progress` is told); a finished one is returned as it is, and where
+    there is none yet it is begun. Raises `RunDirectoryError` where `out` holds another run,
+    is in use or cannot be written, `Collapse` where the loss stops being finite, and
+    `Stopped` after a Ctrl-C or SIGTERM.
     """
     config.check()
-    out = Path(out)
-    progress = progress or Silent()
-    _check_free(out, resume=resume)
-    before = load_run(out) if (out / "config.json").exists() else None
-    if before is not None:
-        _check_same(config, before)
-        if before.result is not None:
-            progress.note(f"{out} is finished already; nothing to do")
-            return before
+    with subnormals_flushed(), memory_errors_in_words(config.device):
+        return _train(config, Path(out), resume, progress or Silent())
+
+
+def _train(config: RunConfig, out: Path, resume: bool, progress: Progress) -> Run:
+    before = _begun_before(config, out, resume)
+    if before is not None and before.result is not None:
+        return _finished_already(before, progress)
     # Everything that can be refused is refused before the directory is touched.
-    setup = prepare(config, precision=before.resolved["precision"] if before else None)
+    setup = prepare(config, precision=before.resolved.get("precision") if before else None)
     run_directory.create(out)
     with run_directory.lock(out), Interruption() as interruption:
-        position = Position()
-        if before is not None:
-            position = _go_on(setup, out, progress)
-        elif (out / "config.json").exists():
+        # While this process was waiting or loading data, another may have been here.
+        seen, before = before, _begun_before(config, out, resume=True)
+        if before is not None and seen is None:
             raise RunDirectoryError(f"{out} was begun by another process; choose another --out")
+        if before is not None and before.result is not None:
+            return _finished_already(before, progress)
+        started = now = _now()
+        if before is None:
+            position = Position()
+            run_directory.write_config(out, config.identity(), setup.resolved(), started)
         else:
-            run_directory.write_config(out, config.identity(), setup.resolved())
-        progress.begin(
-            config, setup.resolved(), position.epoch * len(setup.training) + position.step
-        )
-        started = _now()
-        last = Loop(setup, out, progress, interruption, position).run()
-        result = final_result(setup, last)
+            position = _go_on(setup, out, progress)
+            started = before.started or now
+        environment = describe_environment(setup.device)
+        loop = Loop(setup, out, progress, interruption, position)
+        progress.begin(config, setup.resolved(), loop.steps_done)
+        result = final_result(setup, loop.run())
+        if result["test_loss"] is not None:
+            loop.check_finite("test loss", result["test_loss"])
         result["environment"] = {
             "command": config.command(),
-            **describe_environment(),
+            **environment,
             "started": started,
             "finished": _now(),
         }
         run_directory.write_result(out, result)
         progress.end(result)
+        if interruption.requested:
+            raise Stopped(f"stopped as asked; the run in {out} is finished")
     return load_run(out)
 
 
-def _check_free(out: Path, *, resume: bool) -> None:
-    if resume or not out.exists():
-        return
+def _finished_already(run: Run, progress: Progress) -> Run:
+    progress.note(f"{run.directory} is finished already; nothing to do")
+    return run
+
+
+def _begun_before(config: RunConfig, out: Path, resume: bool) -> Run | None:
+    """The run that `out` holds, `None` where it is free; raises where it is neither."""
+    if not out.exists():
+        return None
     if not out.is_dir():
         raise RunDirectoryError(f"{out} is a file: choose another --out")
-    if (out / "config.json").exists():
+    if not (out / "config.json").exists():
+        others = [path.name for path in out.iterdir() if path.name not in _LEFT_BEFORE_BEGINNING]
+        if others or checkpoint.paths(out / "checkpoints"):
+            raise RunDirectoryError(
+                f"{out} is not empty and holds no run (no config.json): choose another --out"
+            )
+        return None
+    if not resume:
         raise RunDirectoryError(
             f"{out} already holds a run: add --resume to go on with it, or choose another --out"
         )
-    if any(out.iterdir()):
-        raise RunDirectoryError(f"{out} is not empty: choose another --out")
+    before = load_run(out)
+    _check_same(config, before)
+    return before
+
+
+# What a process leaves that was killed before it could write config.json.
+_LEFT_BEFORE_BEGINNING = ("checkpoints", "lock", "config.json.partial")
 
 
 def _check_same(config: RunConfig, before: Run) -> None:
-    asked = config.identity()
-    different = [name for name in asked if asked[name] != before.config.get(name)]
+    asked, defaults = config.identity(), RunConfig().identity()
+    # A setting that came after the run was begun had its default then.
+    had = {name: before.config.get(name, defaults[name]) for name in asked}
+    different = [name for name in asked if asked[name] != had[name]]
     if different:
-        listed = ", ".join(f"{n} {before.config.get(n)!r} → {asked[n]!r}" for n in different)
+        listed = ", ".join(f"{name} {had[name]!r} → {asked[name]!r}" for name in different)
         raise RunDirectoryError(
             f"{before.directory} holds another run ({listed}): resume it with its own settings,"
             " or choose another --out"
@@ -92,10 +121,16 @@ def _check_same(config: RunConfig, before: Run) -> None:
 
 
 def _go_on(setup: Setup, out: Path, progress: Progress) -> Position:
-    found, damaged = checkpoint.newest(out / "checkpoints")
+    folder = out / "checkpoints"
+    found, damaged = checkpoint.newest(folder)
     for line in damaged:
         progress.note(f"{line}; going back to the checkpoint before it")
-    position = Position() if found is None else restore(setup, found)
+    position = Position()
+    if found is not None:
+        position = restore(setup, found)
+        if changed := rounding_changed(found, setup.device):
+            progress.note(f"{changed}: last digits may differ from those of a run in one go")
+    checkpoint.clear(folder, after=position.epoch * len(setup.training) + position.step)
     run_directory.keep_metrics(out, position.epoch)
     return position
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scratchconv.errors import RunDirectoryError
 from scratchconv.training.checkpoint import Checkpoint
+from scratchconv.training.environment import rounding
 from scratchconv.training.setup import Setup
 
 
@@ -50,14 +51,15 @@ def capture(setup: Setup, position: Position) -> Checkpoint:
             "position": asdict(position),
             "optimizer": {"groups": optimizer["param_groups"], "state": plain},
             "scaler": setup.scaler.state_dict(),
+            "rounding": rounding(setup.device),
         },
     )
 
 
 def restore(setup: Setup, checkpoint: Checkpoint) -> Position:
-    """Put ``setup`` into the state of ``checkpoint``; returns where the run stood.
+    """Put `setup` into the state of `checkpoint`; returns where the run stood.
 
-    Raises ``RunDirectoryError`` where the checkpoint is of another network or method.
+    Raises `RunDirectoryError` where the checkpoint is of another network or method.
     """
     try:
         setup.model.load_state_dict(checkpoint.part("model"))
@@ -67,11 +69,30 @@ def restore(setup: Setup, checkpoint: Checkpoint) -> Position:
             index, key = name.split(".", 1)
             state.setdefault(int(index), {})[key] = tensor
         setup.optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
+        _lay_out_like_parameters(setup.optimizer)
         setup.scaler.load_state_dict(checkpoint.state["scaler"])
         torch.set_rng_state(checkpoint.tensors["random.cpu"])
         if setup.device.type == "cuda" and "random.cuda" in checkpoint.tensors:
             torch.cuda.set_rng_state(checkpoint.tensors["random.cuda"], setup.device)
         return Position(**checkpoint.state["position"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunDirectoryError(f"the checkpoint does not fit this run ({reason})") from error
+
+
+def rounding_changed(checkpoint: Checkpoint, device: torch.device) -> str | None:
+    """What now rounds otherwise than when `checkpoint` was written, in words."""
+    now = rounding(device)
+    before = checkpoint.state.get("rounding", now)
+    changed = [
+        f"{key} {before.get(key)} → {now[key]}" for key in now if now[key] != before.get(key)
+    ]
+    return ", ".join(changed) or None
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded momentum the strides of its weights, as it had: other loops round otherwise."""
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
