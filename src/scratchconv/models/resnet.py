@@ -15,6 +15,7 @@ from torch import nn
 
 from scratchconv.models.architecture import Architecture
 from scratchconv.models.network import Network, Settings
+from scratchconv.models.strides import strides_within
 
 # (channels in units of α, stride) of each block
 _BLOCKS = ((1, 1), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1))
@@ -23,7 +24,9 @@ _BLOCKS = ((1, 1), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1))
 class BasicBlock(nn.Module):
     """Two convolutions with BatchNorm, added to a shortcut (He et al. 2016, Figure 2)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: tuple[int, int]
+    ) -> None:
         super().__init__()
         padding = kernel_size // 2
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
@@ -31,7 +34,7 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size, 1, padding, bias=False)
         self.norm2 = nn.BatchNorm2d(out_channels)
         self.shortcut = nn.Sequential()
-        if stride != 1 or in_channels != out_channels:
+        if stride != (1, 1) or in_channels != out_channels:
             self.shortcut.add_module(
                 "conv", nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
             )
@@ -59,8 +62,11 @@ def _build(settings: Settings) -> Network:
         "stem_norm": nn.BatchNorm2d(alpha),
         "stem_relu": nn.ReLU(),
     }
+    height, width = settings.image[1:]
     for number, (before, after, stride) in enumerate(_blocks(alpha), start=1):
-        layers[f"block{number}"] = BasicBlock(before, after, kernel_size, stride)
+        strides = strides_within((height, width), stride)
+        layers[f"block{number}"] = BasicBlock(before, after, kernel_size, strides)
+        height, width = -(-height // stride), -(-width // stride)
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
     if settings.dropout > 0:
         layers["fc_dropout"] = nn.Dropout(settings.dropout)

@@ -27,6 +27,7 @@ from torch import nn
 
 from scratchconv.models.architecture import Architecture
 from scratchconv.models.network import Network, Settings
+from scratchconv.models.strides import strides_within
 from scratchconv.nn import LocallyConnected2d, UnitBatchNorm2d
 
 Kind = Literal["conv", "local", "fc"]
@@ -153,5 +154,6 @@ def _layer(
             bias=False,
         )
         return local, UnitBatchNorm2d(*output)
-    conv = nn.Conv2d(image[0], channels, kernel_size, stride, padding, bias=False)
+    strides = strides_within(image[1:], stride)
+    conv = nn.Conv2d(image[0], channels, kernel_size, strides, padding, bias=False)
     return conv, nn.BatchNorm2d(channels)
