@@ -68,6 +68,7 @@ FLAGS = {
     ],
     "demo": ["--data", "--data-dir", "--out", "--resume", "digits", "cifar10"],
     "report": ["RUN_DIR", "--out", "--title", "--overwrite"],
+    "export": ["RUN_DIR", "--out", "--data-dir", "--overwrite"],
     "data": ["list", "fetch", "verify"],
     "data list": ["--data-dir"],
     "data fetch": ["NAME", "--data-dir", "--overwrite"],
@@ -179,6 +180,26 @@ def test_train_report_resume(run, tmp_path, monkeypatch):
     assert_error(run("report", out, "--out", page), "exists")
     assert run("report", out, "--out", page, "--overwrite", "--title", "Mine")[0] == 0
     assert "Mine" in page.read_text(encoding="utf-8")
+
+
+def test_a_run_is_exported_and_predicts_as_it_was_trained(run, tmp_path):
+    out, file = tmp_path / "trained", tmp_path / "net.safetensors"
+    assert run("train", *SMALL, "--epochs", "2", "--out", out)[0] == 0
+    status, shown, _ = run("export", out, "--out", file)
+    assert status == 0
+    assert shown.startswith(f"wrote {file} (")
+
+    test = data.load("digits").test
+    predicted = scratchconv.load_predictor(file).predict(test.inputs)
+    accuracy = (predicted == test.targets).double().mean().item()
+    assert accuracy == load_run(out).result["test_accuracy"]
+
+    assert_error(run("export", out, "--out", file), "exists")
+    assert_error(run("export", out, "--out", tmp_path / "net.pt"), ".safetensors or .onnx")
+    assert_error(run("export", tmp_path / "none", "--out", tmp_path / "n.onnx"), "run directory")
+    permuted = tmp_path / "permuted"
+    assert run("train", *SMALL, "--epochs", 1, "--permute", 3, "--out", permuted)[0] == 0
+    assert_error(run("export", permuted, "--out", tmp_path / "p.onnx"), "permuted pixels")
 
 
 def test_a_run_without_test_data_or_an_end_is_reported_too(run, tmp_path):

@@ -1,7 +1,8 @@
 """scratchconv: learn convolution-like structure from data, with no geometry built in."""
 
-from scratchconv import analysis, data, models, nn, optim
+from scratchconv import analysis, data, models, nn, optim, prediction
 from scratchconv.optim import BetaLasso, ProximalLasso, param_groups
+from scratchconv.prediction import export, export_onnx, load_predictor
 
 __version__ = "0.1.0"
 
@@ -11,8 +12,12 @@ __all__ = [
     "__version__",
     "analysis",
     "data",
+    "export",
+    "export_onnx",
+    "load_predictor",
     "models",
     "nn",
     "optim",
     "param_groups",
+    "prediction",
 ]

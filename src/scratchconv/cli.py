@@ -1,4 +1,4 @@
-"""The command line: `scratchconv demo`, `train`, `report` and `data`."""
+"""The command line: `scratchconv demo`, `train`, `report`, `export` and `data`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import torch
 import tyro
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TaskID
@@ -18,11 +19,11 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from tyro.extras import SubcommandApp
 
 import scratchconv
-from scratchconv import data, report
+from scratchconv import data, prediction, report
 from scratchconv.demo import run_demo
 from scratchconv.display import Terminal
-from scratchconv.errors import DataError, ScratchconvError
-from scratchconv.training import RunConfig, Stopped
+from scratchconv.errors import DataError, InvalidArgument, ScratchconvError
+from scratchconv.training import RunConfig, Stopped, load_model, load_run
 from scratchconv.training import train as train_run
 
 app = SubcommandApp()
@@ -91,6 +92,39 @@ def report_command(
         overwrite: Replace --out if it exists.
     """
     print(f"wrote {report.write(runs, out, title=title, overwrite=overwrite)}")
+
+
+def export(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")],
+    out: Path,
+    data_dir: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a trained network for prediction: only the weights that are not zero.
+
+    Of images the file takes the bytes as they are, and normalises them itself.
+
+    Args:
+        run: Run directory, as --out of train made it.
+        out: File to write: .safetensors for scratchconv.load_predictor, .onnx for any ONNX runtime.
+        data_dir: Folder of the run's dataset, whose mean and deviation go into the file.
+        overwrite: Replace --out if it exists.
+    """
+    if out.suffix not in (".safetensors", ".onnx"):
+        raise InvalidArgument(f"--out {out}: must end in .safetensors or .onnx")
+    config = load_run(run).config
+    if config["permute"] is not None:
+        raise InvalidArgument(f"{run} was trained on permuted pixels: it would misread any image")
+    dataset = data.load(config["data"], data_dir)
+    bytes_in = dataset.train.inputs.dtype == torch.uint8
+    mean, std = (dataset.mean, dataset.std) if bytes_in else (None, None)
+    model = load_model(run)
+    if out.suffix == ".onnx":
+        network = prediction.compact(model, mean=mean, std=std)
+        prediction.export_onnx(network, out, overwrite=overwrite, bytes_in=bytes_in)
+    else:
+        prediction.export(model, out, overwrite=overwrite, mean=mean, std=std)
+    print(f"wrote {out} ({out.stat().st_size:,} bytes)")
 
 
 @data_app.command(name="list")
@@ -162,6 +196,7 @@ def verify_data(name: _Dataset, data_dir: Path | None = None) -> None:
 app.command(demo)
 app.command(train)
 app.command(name="report")(report_command)
+app.command(export)
 app.command(data_app, name="data", help="List, download and check datasets.")
 
 _REGISTRY = ConstructorRegistry()

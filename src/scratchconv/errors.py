@@ -15,7 +15,7 @@ class InvalidArgument(ScratchconvError, ValueError):
 
 
 class DataError(ScratchconvError):
-    """A dataset file is missing, damaged or of another format; the message names the file."""
+    """A file of a dataset or an exported network is missing, damaged or of another format."""
 
 
 class RunDirectoryError(ScratchconvError):

@@ -5,5 +5,16 @@ from scratchconv.training.loop import Stopped
 from scratchconv.training.progress import Progress, Silent
 from scratchconv.training.run_directory import Run, load_run, load_weights
 from scratchconv.training.start import train
+from scratchconv.training.trained import load_model
 
-__all__ = ["Progress", "Run", "RunConfig", "Silent", "Stopped", "load_run", "load_weights", "train"]
+__all__ = [
+    "Progress",
+    "Run",
+    "RunConfig",
+    "Silent",
+    "Stopped",
+    "load_model",
+    "load_run",
+    "load_weights",
+    "train",
+]
