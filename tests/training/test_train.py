@@ -18,6 +18,7 @@ from scratchconv.training import (
     Silent,
     Stopped,
     checkpoint,
+    load_model,
     load_run,
     load_weights,
     loop,
@@ -389,3 +390,18 @@ def test_a_run_made_to_choose_leaves_the_test_data_alone(tmp_path):
     assert result["test_accuracy"] is None
     assert result["validation_accuracy"] > 0
     assert "--skip-test " in result["environment"]["command"]
+
+
+def test_cutout_changes_training_and_is_recorded(finished, tmp_path):
+    run = train(RunConfig(**{**SMALL, "cutout": 4}), tmp_path / "cutout")
+    assert run.config["cutout"] == 4
+    assert run.metrics[0]["train_loss"] != finished.metrics[0]["train_loss"]
+    with pytest.raises(InvalidArgument, match="--cutout -1"):
+        train(RunConfig(**{**SMALL, "cutout": -1}), tmp_path / "negative")
+
+
+def test_the_trained_network_can_be_loaded(finished):
+    model = load_model(finished.directory)
+    assert not model.training
+    weights = load_weights(finished.directory)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())

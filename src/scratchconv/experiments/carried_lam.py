@@ -12,10 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-import tyro
-
 from scratchconv.display import Terminal
+from scratchconv.experiments.command import run_command
 from scratchconv.training import RunConfig, load_run, train
 
 CHOSEN_FOR = 60
@@ -39,7 +37,6 @@ def main(data_dir: Path | None = None, records: Path = Path("results/laptop")) -
         data_dir: Folder of CIFAR-10's files.
         records: Folder of the runs of sgd_and_beta_lasso; the new ones go to carried/ in it.
     """
-    torch.set_flush_denormal(True)
     chosen = RunConfig(**load_run(records / "sixty" / "beta-lasso-seed0").config)
     for name, config in carried_configs(chosen).items():
         terminal = Terminal()
@@ -51,4 +48,4 @@ def main(data_dir: Path | None = None, records: Path = Path("results/laptop")) -
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_command(main)

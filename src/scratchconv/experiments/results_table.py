@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from scratchconv.errors import ScratchconvError
+from scratchconv.experiments.command import run_command
 from scratchconv.experiments.sgd_and_beta_lasso import SEEDS
 from scratchconv.training import Run, load_run
 
@@ -122,4 +121,4 @@ def main(readme: Path = Path("README.md"), records: Path = Path("results/laptop"
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_command(main)

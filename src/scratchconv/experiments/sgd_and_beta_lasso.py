@@ -19,10 +19,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-import tyro
-
 from scratchconv.display import Terminal
+from scratchconv.experiments.command import run_command
 from scratchconv.training import Run, RunConfig, train
 
 SEEDS = (0, 1, 2)
@@ -120,10 +118,9 @@ def main(data_dir: Path | None = None, out: Path = Path("results/laptop")) -> No
         data_dir: Folder of CIFAR-10's files.
         out: Folder of the runs.
     """
-    torch.set_flush_denormal(True)
     for name, config in final_configs(search(out, data_dir)).items():
         _run(replace(config, data_dir=data_dir), out / name)
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_command(main)

@@ -52,6 +52,9 @@ class RunConfig:
     augment: Augment = "auto"
     """auto: the flips and crops usual for the dataset. none: the images as they are."""
 
+    cutout: int = 0
+    """Side in pixels of the square erased from every training image (cutout); 0: nothing."""
+
     validation: float = 0.05  # a twentieth shows how a run goes, and costs little training data
     """Training samples held out: a fraction, or a count if ≥ 1. Take 0.1 to choose λ on them."""
 
@@ -119,6 +122,7 @@ class RunConfig:
             if name not in choices:
                 raise unknown_name(kind, name, choices)
         for flag, whole, least in (
+            ("cutout", self.cutout, 0),
             ("epochs", self.epochs, 1),
             ("batch-size", self.batch_size, 2),  # BatchNorm needs two samples
             ("seed", self.seed, 0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -98,7 +98,7 @@ def prepare(config: RunConfig, *, precision: str | None = None) -> Setup:
         config.batch_size,
         mean=dataset.mean,
         std=dataset.std,
-        augmentation=data.default_augmentation(config.data) if config.augment == "auto" else None,
+        augmentation=_augmentation(config),
         permutation=permutation,
         seed=config.seed,
         device=device,
@@ -153,6 +153,12 @@ def _faster_channels_last(model: nn.Module) -> bool:
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return any(max(layer.kernel_size) <= 3 or layer.out_channels < 16 for layer in layers)
+
+
+def _augmentation(config: RunConfig) -> data.Augmentation:
+    usual = config.augment == "auto"
+    base = data.default_augmentation(config.data) if usual else data.Augmentation()
+    return replace(base, cutout=config.cutout)
 
 
 def _lams(config: RunConfig, steps_per_epoch: int) -> tuple[float, float | None]:
