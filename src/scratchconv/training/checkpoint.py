@@ -71,10 +71,10 @@ def load(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        whole = digest(tensors) == metadata["sha256"]
-        # The first checkpoints there were carry no digest of their state.
-        if "state_sha256" in metadata:
-            whole = whole and _text_digest(metadata["state"]) == metadata["state_sha256"]
+        whole = (
+            digest(tensors) == metadata["sha256"]
+            and _text_digest(metadata["state"]) == metadata["state_sha256"]
+        )
         state = json.loads(metadata["state"]) if whole else {}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise RunDirectoryError(f"{path} is not a readable checkpoint ({error})") from error
