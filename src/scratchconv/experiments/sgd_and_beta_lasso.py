@@ -11,7 +11,7 @@ Runs, all in one folder and all resumable:
   permuted pixels; SGD beside it.
 
 ``python -m scratchconv.experiments.sgd_and_beta_lasso --data-dir DIR --out results/laptop``
-takes about 80 minutes on two cores; finished runs are not run again.
+takes about 70 minutes on two cores; finished runs are not run again.
 """
 
 from __future__ import annotations
