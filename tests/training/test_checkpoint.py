@@ -1,11 +1,9 @@
 """Checkpoints are whole or named as damaged."""
 
 import errno
-import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from scratchconv.errors import RunDirectoryError
 from scratchconv.training import checkpoint
@@ -82,15 +80,6 @@ def test_all_damaged_is_an_error_that_names_them(tmp_path):
     truncate(checkpoint.save(sample(2), tmp_path, 2))
     with pytest.raises(RunDirectoryError, match=r"step-0000000002.*step-0000000001"):
         checkpoint.newest(tmp_path)
-
-
-def test_one_without_a_digest_of_its_state_is_read(tmp_path):
-    saved = sample(1.5)
-    digest = checkpoint.digest(dict(sorted(saved.tensors.items())))
-    metadata = {"state": json.dumps(saved.state), "sha256": digest}
-    path = tmp_path / "step-0000000001.safetensors"
-    save_file(saved.tensors, path, metadata=metadata)
-    assert checkpoint.load(path).state == saved.state
 
 
 def test_clear_sets_later_ones_aside_and_removes_what_is_half_written(tmp_path):
