@@ -49,11 +49,8 @@ def train(
         out: Run directory to make: configuration, metrics, checkpoints and result go there.
         resume: Go on with the run in --out; begin it where there is none.
     """
-    terminal = Terminal()
-    try:
+    with Terminal() as terminal:
         train_run(config, out, resume=resume, progress=terminal)
-    finally:
-        terminal.close()
 
 
 def demo(

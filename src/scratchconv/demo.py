@@ -56,18 +56,17 @@ def run_demo(data: str, data_dir: Path | None, out: Path | None, *, resume: bool
     out = _new_folder(Path("runs"), f"demo-{data}") if out is None else out
     if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunDirectoryError(f"{out} is not empty: add --resume, or choose another --out")
-    terminal = Terminal()
-    runs: list[Run] = []
     try:
-        for name, config in configs.items():
-            runs.append(train(config, out / name, resume=True, progress=terminal))
+        with Terminal() as terminal:
+            runs = [
+                train(config, out / name, resume=True, progress=terminal)
+                for name, config in configs.items()
+            ]
     except Stopped:
         again = ["scratchconv", "demo", "--data", data, "--out", str(out)]
         again += [] if data_dir is None else ["--data-dir", str(data_dir)]
         again.append("--resume")
         raise Stopped(f"stopped as asked; go on with: {shlex.join(again)}") from None
-    finally:
-        terminal.close()
     console = Console()
     console.print(_table(runs))
     page = report.write(

@@ -30,6 +30,13 @@ class Terminal:
         self._bar: Bar | None = None
         self._task: TaskID | None = None
 
+    def __enter__(self) -> Terminal:
+        """Used in `with`, the bar is gone at its end, also after an error."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
         """Say what is run, and start the bar."""
         self._config, self._steps = config, int(resolved["steps"])

@@ -74,7 +74,7 @@ def test_duration(seconds, text):
 
 
 def test_names_and_lists():
-    assert wording.data_name("/home/me/my.npz") == "my.npz"
+    assert wording.data_name("some folder/my.npz") == "my.npz"
     assert wording.network_name("s-fc") == "S-FC"
     assert plain(wording.grouped(125_000)) == "125 000"
     assert wording.listed(["a"]) == "a"

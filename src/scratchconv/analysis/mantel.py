@@ -16,12 +16,19 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 Floats: TypeAlias = NDArray[np.float64]
 
 _CHUNK = 2**13
 """Pairs taken at a time: their distances stay in the cache, where fresh memory is slower."""
+
+
+def _sums_over_image(offsets: Floats, plane: Floats) -> Floats:
+    """Σ_j offsets[i − j] plane[j] for every position i, from all (2h−1)(2w−1) offsets."""
+    # Half a second of import, which only those who measure locality should wait for.
+    from scipy.signal import fftconvolve
+
+    return np.asarray(fftconvolve(offsets, plane, mode="valid"))
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class PixelGrid:
     def mean_distance_within(self, mass: Floats) -> float:
         """Σ_{i≠j} m_i m_j d_ij / Σ_{i≠j} m_i m_j of one mass distribution (positions,)."""
         plane = mass.reshape(self.height, self.width)
-        reached = fftconvolve(self._offset_distances, plane, mode="valid")
+        reached = _sums_over_image(self._offset_distances, plane)
         return float((plane * reached).sum() / pair_mass(mass[None])[0])
 
     @cached_property
@@ -58,7 +65,7 @@ class PixelGrid:
         """(Σ_{i<j} (d_ij − d̄)², Σ_i (Σ_{j≠i} (d_ij − d̄))²), from the (2h−1)(2w−1) offsets."""
         centred = self._offset_distances - self.mean_distance
         centred[self.height - 1, self.width - 1] = 0.0  # a position and itself are not a pair
-        sums = fftconvolve(centred, np.ones((self.height, self.width)), mode="valid")
+        sums = _sums_over_image(centred, np.ones((self.height, self.width)))
         return float((self._offset_counts * centred**2).sum() / 2), float((sums**2).sum())
 
     @cached_property

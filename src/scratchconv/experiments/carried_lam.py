@@ -39,12 +39,9 @@ def main(data_dir: Path | None = None, records: Path = Path("results/laptop")) -
     """
     chosen = RunConfig(**load_run(records / "sixty" / "beta-lasso-seed0").config)
     for name, config in carried_configs(chosen).items():
-        terminal = Terminal()
-        try:
-            out = records / "carried" / name
+        out = records / "carried" / name
+        with Terminal() as terminal:
             train(replace(config, data_dir=data_dir), out, resume=True, progress=terminal)
-        finally:
-            terminal.close()
 
 
 if __name__ == "__main__":

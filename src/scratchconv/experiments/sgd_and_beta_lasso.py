@@ -104,11 +104,8 @@ def _folder_name(config: RunConfig) -> str:
 
 
 def _run(config: RunConfig, out: Path) -> Run:
-    terminal = Terminal()
-    try:
+    with Terminal() as terminal:
         return train(config, out, resume=True, progress=terminal)
-    finally:
-        terminal.close()
 
 
 def main(data_dir: Path | None = None, out: Path = Path("results/laptop")) -> None:

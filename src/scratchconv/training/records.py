@@ -83,16 +83,7 @@ def _score(split: str, score: Score | None) -> dict[str, float | None]:
 
 
 def _layers(model: nn.Module) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": layer.name,
-            "nonzero": layer.nonzero,
-            "size": layer.size,
-            "units": layer.units,
-            "dead_units": layer.dead_units,
-        }
-        for layer in analysis.sparsity(model)
-    ]
+    return [asdict(layer) for layer in analysis.sparsity(model)]
 
 
 def _spread(setup: Setup, weight: torch.Tensor) -> float | None:
