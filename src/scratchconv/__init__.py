@@ -1,8 +1,9 @@
 """scratchconv: learn convolution-like structure from data, with no geometry built in."""
 
-from scratchconv import analysis, data, models, nn, optim, prediction
+from scratchconv import analysis, data, models, nn, optim, prediction, sparse
 from scratchconv.optim import BetaLasso, ProximalLasso, param_groups
 from scratchconv.prediction import export, export_onnx, load_predictor
+from scratchconv.sparse import sparsify
 
 __version__ = "0.1.0"
 
@@ -20,4 +21,6 @@ __all__ = [
     "optim",
     "param_groups",
     "prediction",
+    "sparse",
+    "sparsify",
 ]

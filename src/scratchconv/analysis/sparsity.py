@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchconv.nn import LocallyConnected2d
+from scratchconv.sparse import SparseLinear
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,20 @@ def sparsity(model: nn.Module) -> list[LayerSparsity]:
     (Linear, Conv2d, …), and `LocallyConnected2d`. One pass over each weight, on its own device.
     """
     return [
-        _layer_sparsity(name, module, weight.detach())
+        _layer_sparsity(name, module)
         for name, module in model.named_modules()
-        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim >= 2
+        if isinstance(module, SparseLinear)
+        or (isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim >= 2)
     ]
 
 
-def _layer_sparsity(name: str, module: nn.Module, weight: Tensor) -> LayerSparsity:
+def _layer_sparsity(name: str, module: nn.Module) -> LayerSparsity:
+    if isinstance(module, SparseLinear):
+        # Its dense weight need not exist to be counted.
+        living = module.nonzero_per_unit()
+        size, nonzero = module.in_features * module.out_features, int(living.sum())
+        return _counted(name, living, nonzero, size)
+    weight: Tensor = module.weight.detach()  # type: ignore[operator]
     if isinstance(module, LocallyConnected2d):
         nonzero = int(torch.count_nonzero(weight))
         seen = weight.masked_fill(~module.support(), 0)
@@ -57,10 +65,14 @@ def _layer_sparsity(name: str, module: nn.Module, weight: Tensor) -> LayerSparsi
     else:
         living = _nonzeros_per_unit(weight.flatten(1))
         nonzero = int(living.sum(dtype=torch.int64))
+    return _counted(name, living, nonzero, weight.numel())
+
+
+def _counted(name: str, living: Tensor, nonzero: int, size: int) -> LayerSparsity:
     return LayerSparsity(
         name=name,
         nonzero=nonzero,
-        size=weight.numel(),
+        size=size,
         units=len(living),
         dead_units=len(living) - int(torch.count_nonzero(living)),
     )

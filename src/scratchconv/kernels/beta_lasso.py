@@ -15,7 +15,8 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from scratchconv.kernels.compilation import compiled, compiled_inline
+from scratchconv.kernels.bfloat16 import rounded, widened
+from scratchconv.kernels.compilation import compiled
 
 Float32Array = NDArray[np.float32]
 BFloat16Bits = NDArray[np.uint16]
@@ -64,25 +65,8 @@ def update_bfloat16_plain(
         wide, (gradient.astype(np.uint32) << 16).view(np.float32), lr, lam, threshold
     )
     bits = wide.view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    theta[:] = np.where(np.isnan(wide), 0x7FC0, rounded)
-
-
-@compiled_inline
-def _widened(bits: np.uint16) -> np.float32:
-    """The float32 that a bfloat16 bit pattern stands for."""
-    wide: np.float32 = np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
-    return wide
-
-
-@compiled_inline
-def _rounded(value: np.float32) -> np.uint16:
-    """The bit pattern of the bfloat16 nearest to a float32, ties to even; NaN stays NaN."""
-    bits: np.uint32 = np.float32(value).view(np.uint32)
-    odd = np.uint32(bits >> np.uint32(16)) & np.uint32(1)
-    nearest: np.uint32 = np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-    rounded: np.uint16 = np.uint16(0x7FC0) if value != value else np.uint16(nearest)
-    return rounded
+    nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    theta[:] = np.where(np.isnan(wide), 0x7FC0, nearest)
 
 
 @compiled
@@ -96,7 +80,7 @@ def update_bfloat16(
     """One step of Algorithm 1 on the bfloat16 array with the bit patterns `theta`, in place."""
     zero = np.float32(0)
     for i in prange(theta.size):
-        weight = _widened(theta[i])
+        weight = widened(theta[i])
         shrink = lam if weight > zero else (-lam if weight < zero else zero)
-        moved = weight - lr * (_widened(gradient[i]) + shrink)
-        theta[i] = np.uint16(0) if abs(moved) < threshold else _rounded(moved)
+        moved = weight - lr * (widened(gradient[i]) + shrink)
+        theta[i] = np.uint16(0) if abs(moved) < threshold else rounded(moved)

@@ -30,16 +30,33 @@ def compiled(function: Kernel) -> Kernel:
     code is cached on disk, so that only the first process ever pays for the compilation; where no
     folder can be written, each process compiles for itself.
     """
+    return _cached(function, parallel=True)
+
+
+def compiled_serial(function: Kernel) -> Kernel:
+    """As `compiled`, for work that is not split between threads."""
+    return _cached(function, parallel=False)
+
+
+def _cached(function: Kernel, *, parallel: bool) -> Kernel:
     try:
-        dispatcher = numba.njit(function, parallel=True, nogil=True, cache=True)
+        dispatcher = numba.njit(function, parallel=parallel, nogil=True, cache=True)
     except RuntimeError:  # numba found no folder that it can write
-        dispatcher = numba.njit(function, parallel=True, nogil=True)
+        dispatcher = numba.njit(function, parallel=parallel, nogil=True)
     return cast(Kernel, dispatcher)
 
 
 def compiled_inline(function: Kernel) -> Kernel:
     """Compile a scalar `function` that kernels call in their inner loop."""
     return cast(Kernel, numba.njit(function))
+
+
+def compiled_reduction(function: Kernel) -> Kernel:
+    """Compile a `function` that kernels call to reduce a row, free to sum in several lanes.
+
+    Sums are then taken in another order than written, the same one at every call.
+    """
+    return cast(Kernel, numba.njit(function, fastmath={"reassoc", "contract", "nsz"}))
 
 
 def kernels_can_run() -> bool:

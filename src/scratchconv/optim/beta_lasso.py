@@ -19,6 +19,7 @@ from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import beta_lasso as kernels
 from scratchconv.kernels.compilation import kernels_can_run, torch_threads
 from scratchconv.optim.checks import compute_dtype, group_options, nonnegative, with_gradients
+from scratchconv.optim.deferred import DeferredStep
 
 _OPTIONS = ("lr", "lam", "beta")
 _Path = Literal["plain", "foreach", "fused"]
@@ -67,7 +68,25 @@ class BetaLasso(torch.optim.Optimizer):
         defaults = {"lr": lr, "lam": lam, "beta": beta, "foreach": foreach, "fused": fused}
         for name in _OPTIONS:
             nonnegative(name, defaults[name])  # type: ignore[arg-type]
+        self._deferred: dict[Tensor, DeferredStep] = {}
         super().__init__(params, defaults)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copied together with its model, an optimizer goes on with the copies of the owners.
+        return {**super().__getstate__(), "_deferred": self._deferred}
+
+    def defer(self, parameter: Tensor, owner: DeferredStep | None) -> None:
+        """Let `owner` take the steps of `parameter`, which has no gradient; None takes it back."""
+        if owner is None:
+            self._deferred.pop(parameter, None)
+        else:
+            self._deferred[parameter] = owner
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients."""
+        super().zero_grad(set_to_none)
+        for owner in self._deferred.values():
+            owner.forget()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, with its own `lr`, `lam` and `beta` where given."""
@@ -97,6 +116,9 @@ class BetaLasso(torch.optim.Optimizer):
         for group in self.param_groups:
             parameters, gradients = with_gradients(group["params"])
             lr, lam, beta = (float(group[name]) for name in _OPTIONS)
+            for parameter in group["params"]:
+                if parameter in self._deferred:
+                    self._deferred[parameter].step(lr, lam, beta)
             if not parameters:
                 continue
             if lam == 0:

@@ -15,6 +15,7 @@ from scratchconv.errors import InvalidArgument, unknown_name
 Augment = Literal["auto", "none"]
 LamScale = Literal["none", "steps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+EngineChoice = Literal["auto", "dense", "sparse", "torch"]
 
 # torch takes seeds up to 2⁶³, and an epoch's own is the run's times a million.
 _LARGEST_SEED = 2**32 - 1
@@ -103,6 +104,13 @@ class RunConfig:
     precision: Precision = "auto"
     """Arithmetic of the matrix products; weights and BatchNorm stay fp32. auto: the fastest."""
 
+    engine: EngineChoice = "auto"
+    """How dense layers train by beta-lasso on the CPU. auto: compressed to their non-zeros once
+    that is faster. dense, sparse: always so. torch: PyTorch's own layers."""
+
+    regrowth: int = 1
+    """Compressed layers let zeros return every so many steps; 1 is the algorithm, exactly."""
+
     device: str = "auto"
     """cpu, cuda, cuda:1 …; auto: a GPU where there is one."""
 
@@ -118,6 +126,7 @@ class RunConfig:
             ("--augment", self.augment, get_args(Augment)),
             ("--lam-scale", self.lam_scale, get_args(LamScale)),
             ("--precision", self.precision, get_args(Precision)),
+            ("--engine", self.engine, get_args(EngineChoice)),
         ):
             if name not in choices:
                 raise unknown_name(kind, name, choices)
@@ -129,6 +138,7 @@ class RunConfig:
             ("split-seed", self.split_seed, 0),
             ("permute", self.permute, 0),
             ("lam-epochs", self.lam_epochs, 1),
+            ("regrowth", self.regrowth, 1),
         ):
             if whole is not None and not (isinstance(whole, int) and whole >= least):
                 raise InvalidArgument(
@@ -152,6 +162,11 @@ class RunConfig:
             if (getattr(self, name) or 0) > _LARGEST_FLOAT:
                 flag = name.replace("_", "-")
                 raise InvalidArgument(f"--{flag} {getattr(self, name)}: too large for fp32")
+        if self.engine in ("dense", "sparse") and self.method != "beta-lasso":
+            raise InvalidArgument(
+                f"--engine {self.engine} trains by beta-lasso only, not by {self.method}:"
+                " leave --engine away"
+            )
         if self.alpha is None and self.params is None:
             raise InvalidArgument(
                 "the size of the network is missing: give --alpha (say 8) or --params (say 25.6e6)"

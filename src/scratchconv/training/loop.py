@@ -52,6 +52,7 @@ class Loop:
             )
             if metrics["validation_loss"] is not None:
                 self.check_finite("validation loss", metrics["validation_loss"])
+            self._write_engine_record()
             run_directory.append_metrics(self.directory, metrics)
             epochs.append(metrics)
             self.progress.epoch(metrics)
@@ -109,6 +110,10 @@ class Loop:
         setup.scaler.update()
         return loss, outputs
 
+    def _write_engine_record(self) -> None:
+        if self.setup.engine is not None:
+            run_directory.append_engine_record(self.directory, self.setup.engine.take_record())
+
     def check_finite(self, what: str, value: float) -> None:
         """Raise `Collapse` where `value` is not a finite number."""
         if math.isfinite(value):
@@ -132,6 +137,7 @@ class Loop:
     def _save_if_due(self, *, last: bool = False) -> None:
         if not (last or self._due(time.monotonic())):
             return
+        self._write_engine_record()
         state = capture(self.setup, self.position)
         path = checkpoint.save(state, self.directory / "checkpoints", self.steps_done)
         self._saved = time.monotonic()

@@ -2,14 +2,15 @@
 
 `config.json` (what was asked, and what it resolved to), `metrics.jsonl` (one line an epoch),
 `checkpoints/*.safetensors` (full state) and `result.json`, written last and by rename. A run
-whose `result.json` exists is finished; any other can be resumed.
+whose `result.json` exists is finished; any other can be resumed. `engine.jsonl` tells of every step
+what form each layer had and how many of its units were screened (`sparse.Engine.take_record`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,46 @@ def append_metrics(directory: Path, line: dict[str, Any]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise checkpoint.cannot_write(path, error) from error
+
+
+def append_engine_record(directory: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Add what the sparse engine did in some steps to `engine.jsonl`."""
+    if not lines:
+        return
+    path = directory / _ENGINE_RECORD
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    except OSError as error:
+        raise checkpoint.cannot_write(path, error) from error
+
+
+def read_engine_record(directory: Path) -> list[dict[str, Any]]:
+    """The lines of `engine.jsonl`, one a layer and step; none where there is no such file.
+
+    A line that was cut short by a kill or a full disk is left out.
+    """
+    path = directory / _ENGINE_RECORD
+    lines = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict) and isinstance(content.get("step"), int):
+            lines.append(content)
+    return lines
+
+
+def keep_engine_record(directory: Path, steps: int) -> None:
+    """Drop what the engine recorded after the first `steps` steps: it is made anew."""
+    path = directory / _ENGINE_RECORD
+    if path.exists():
+        kept = [line for line in read_engine_record(directory) if line["step"] <= steps]
+        checkpoint.write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+_ENGINE_RECORD = "engine.jsonl"
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:

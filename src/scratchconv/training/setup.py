@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scratchconv import data, models, optim
+from scratchconv import data, models, optim, sparse
 from scratchconv.errors import InvalidArgument
 from scratchconv.training.config import RunConfig
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
@@ -33,6 +33,7 @@ class Setup:
     lam: float
     lam_first: float
     weights: int
+    engine: sparse.Engine | None
 
     @property
     def steps(self) -> int:
@@ -68,12 +69,23 @@ class Setup:
             "lam": self.lam,
             "lam_first": self.lam_first,
             "steps": self.steps,
+            "switch_at": self._switch_at(),
             **{f"{name}_size": len(split.targets) for name, split in self.splits.items()},
         }
 
+    def _switch_at(self) -> dict[str, list[float]] | None:
+        """The densities that each layer changes its form at: timed once, then part of the run."""
+        if self.engine is None:
+            return None
+        return {
+            name: [step.switch_at.below, step.switch_at.above]
+            for name, step in self.engine.steps.items()
+            if step.switch_at is not None
+        }
 
-def prepare(config: RunConfig, *, precision: str | None = None) -> Setup:
-    """Load the data and build the rest. `precision` is what a run to be resumed had.
+
+def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Setup:
+    """Load the data and build the rest. `before`: what a run to be resumed had `resolved` to.
 
     Raises `DataError` for missing or damaged data, `InvalidArgument` for impossible sizes.
     """
@@ -127,7 +139,9 @@ def prepare(config: RunConfig, *, precision: str | None = None) -> Setup:
         weight_decay=config.weight_decay,
     )
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim >= 2)
-    precision = resolve_precision(precision or config.precision, device, weights)
+    before = before or {}
+    precision = resolve_precision(before.get("precision") or config.precision, device, weights)
+    engine = _engine(config, model, optimizer, device, precision, before.get("switch_at"))
     return Setup(
         config=config,
         dataset=dataset,
@@ -142,7 +156,46 @@ def prepare(config: RunConfig, *, precision: str | None = None) -> Setup:
         lam=lam,
         lam_first=lam if lam_first is None else lam_first,
         weights=weights,
+        engine=engine,
     )
+
+
+def _engine(
+    config: RunConfig,
+    model: models.Network,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    precision: str,
+    timed: Mapping[str, Any] | None,
+) -> sparse.Engine | None:
+    """The sparse training engine where it can serve; `timed`: the densities of a resumed run."""
+    cannot = None
+    if not isinstance(optimizer, optim.BetaLasso):
+        cannot = f"it trains by beta-lasso, not by {config.method}"
+    elif device.type != "cpu":
+        cannot = f"it runs on the CPU, not on {device}"
+    elif precision == "fp16":
+        cannot = "it computes in fp32 or bf16, not in fp16"
+    if config.engine == "torch" or (cannot and config.engine == "auto"):
+        return None
+    if cannot:
+        raise InvalidArgument(f"--engine {config.engine}: {cannot}; leave --engine away")
+    assert isinstance(optimizer, optim.BetaLasso)
+    engine = sparse.sparsify(
+        model,
+        optimizer,
+        mode=config.engine,
+        regrowth=config.regrowth,
+        switch_at={name: sparse.SwitchAt(*pair) for name, pair in (timed or {}).items()},
+    )
+    # Timed before the run rather than in it: what it does is then a function of its record.
+    for step in engine.steps.values():
+        step.time_forms(
+            samples=config.batch_size,
+            dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+            input_gradient=step.layer is not model.first_layer,
+        )
+    return engine
 
 
 def _faster_channels_last(model: nn.Module) -> bool:

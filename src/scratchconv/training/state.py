@@ -52,6 +52,7 @@ def capture(setup: Setup, position: Position) -> Checkpoint:
             "optimizer": {"groups": optimizer["param_groups"], "state": plain},
             "scaler": setup.scaler.state_dict(),
             "rounding": rounding(setup.device),
+            "engine": setup.engine.state() if setup.engine else {},
         },
     )
 
@@ -71,6 +72,8 @@ def restore(setup: Setup, checkpoint: Checkpoint) -> Position:
         setup.optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
         _lay_out_like_parameters(setup.optimizer)
         setup.scaler.load_state_dict(checkpoint.state["scaler"])
+        if setup.engine is not None:
+            setup.engine.load_state(checkpoint.state.get("engine", {}))
         torch.set_rng_state(checkpoint.tensors["random.cpu"])
         if setup.device.type == "cuda" and "random.cuda" in checkpoint.tensors:
             torch.cuda.set_rng_state(checkpoint.tensors["random.cuda"], setup.device)

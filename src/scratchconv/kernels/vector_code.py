@@ -1,0 +1,275 @@
+"""Inner loops of the sparse kernels on rows of samples, emitted as LLVM code.
+
+A row holds one feature for all samples of a batch, as float32 or as bfloat16 bit patterns (uint16).
+Written in Python, these loops keep their sums in memory and load and store them at every non-zero,
+which takes two to three times as long; spelled out here the sums stay in registers.
+
+Lanes come in pairs of vectors, 32 lanes at a time. Of 32 neighbouring bfloat16 values the even ones
+are had by a shift and the odd ones by a mask, so a pair is (even, odd) lanes; of float32 it is
+(first 16, last 16). `deinterleave` brings a row into that order once, and `dot_products` meets
+other rows in it; `weighted_sum` restores the natural order when it stores.
+
+Multiply and add may be fused, and sums over lanes are taken in a fixed order of their own: results
+are the same on any number of threads, and differ from a plain loop's in the last bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
+
+LANES = 16  # of an AVX-512 register; LLVM splits vectors where registers are shorter
+PAIR = 2 * LANES
+
+_INDEX = ir.IntType(64)
+_LANE = ir.IntType(32)
+_FLOAT = ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+_BITS = ir.VectorType(_LANE, LANES)
+_ZEROS = ir.Constant(_VECTOR, [0.0] * LANES)
+_FUSED = ("contract",)
+
+Emitter = Callable[..., Any]
+Typing = tuple[Any, Emitter] | None
+
+
+def _places(lanes: list[int]) -> Any:
+    return ir.Constant(_BITS, lanes)
+
+
+def _array(context: Any, builder: Any, signature: Any, arguments: Any, position: int) -> Any:
+    """Pointer to the first element of an array argument."""
+    struct = context.make_array(signature.args[position])
+    return struct(context, builder, arguments[position]).data
+
+
+def _in_every_lane(builder: Any, number: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, _LANE(0))
+    return builder.shuffle_vector(one, one, ir.Constant(_BITS, None))
+
+
+def _vector_pointer(builder: Any, base: Any, place: Any) -> Any:
+    return builder.bitcast(builder.gep(base, [place]), _VECTOR.as_pointer())
+
+
+def _load_pair(builder: Any, base: Any, place: Any, bfloat16: bool) -> tuple[Any, Any]:
+    """The 32 values at `base[place]`."""
+    if bfloat16:
+        pointer = builder.bitcast(builder.gep(base, [place]), _BITS.as_pointer())
+        bits = builder.load(pointer, align=2)
+        even = builder.shl(bits, _places([16] * LANES))
+        odd = builder.and_(bits, _places([-(1 << 16)] * LANES))
+        return builder.bitcast(even, _VECTOR), builder.bitcast(odd, _VECTOR)
+    after = builder.add(place, _INDEX(LANES))
+    return (
+        builder.load(_vector_pointer(builder, base, place), align=4),
+        builder.load(_vector_pointer(builder, base, after), align=4),
+    )
+
+
+def _weighted_sum(
+    typing_context: Any,
+    values: Any,
+    positions: Any,
+    columns: Any,
+    begin: Any,
+    end: Any,
+    rows: Any,
+    samples: Any,
+    start: Any,
+    sums: Any,
+    width: Any,
+) -> Typing:
+    """Typing of `weighted_sum`, one stretch of one row of a sparse product:
+
+    `sums[start + s] = Σ_k values[k] · rows[columns[k] · samples + start + s]`, k in [begin, end),
+    s in [0, width); with `positions` given, `values[positions[k]]` is read instead.
+
+    `rows` is float32 or uint16 (bfloat16) of `samples` a row. `width` is a literal multiple of
+    `PAIR`. Nothing is checked.
+    """
+    if not isinstance(width, types.IntegerLiteral):
+        return None
+    index = types.int64
+    ends = (index, index)
+    signature = types.void(values, positions, columns, *ends, rows, index, index, sums, width)
+    return signature, _emit_weighted_sum
+
+
+def _emit_weighted_sum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def array(position: int) -> Any:
+        return _array(context, builder, signature, arguments, position)
+
+    _, _, _, begin, end, _, samples, start, _, _ = arguments
+    values, columns, rows, sums = array(0), array(2), array(5), array(8)
+    indirect = not isinstance(signature.args[1], types.NoneType)
+    positions = array(1) if indirect else None
+    bfloat16 = signature.args[5].dtype == types.uint16
+    stretches = range(0, signature.args[9].literal_value, PAIR)
+
+    before = builder.block
+    check, add, done = (builder.append_basic_block(name) for name in ("check", "add", "done"))
+    builder.branch(check)
+
+    builder.position_at_end(check)
+    k = builder.phi(_INDEX)
+    k.add_incoming(begin, before)
+    totals = [builder.phi(_VECTOR) for _ in stretches for _ in (0, 1)]
+    for total in totals:
+        total.add_incoming(_ZEROS, before)
+    builder.cbranch(builder.icmp_signed("<", k, end), add, done)
+
+    builder.position_at_end(add)
+    position = k
+    if indirect:
+        position = builder.zext(builder.load(builder.gep(positions, [k])), _INDEX)
+    value = _in_every_lane(builder, builder.load(builder.gep(values, [position])))
+    column = builder.zext(builder.load(builder.gep(columns, [k])), _INDEX)
+    row = builder.gep(rows, [builder.add(builder.mul(column, samples), start)])
+    for number, place in enumerate(stretches):
+        for total, x in zip(
+            totals[2 * number : 2 * number + 2],
+            _load_pair(builder, row, _INDEX(place), bfloat16),
+            strict=True,
+        ):
+            product = builder.fmul(value, x, flags=_FUSED)
+            total.add_incoming(builder.fadd(total, product, flags=_FUSED), add)
+    k.add_incoming(builder.add(k, _INDEX(1)), add)
+    builder.branch(check)
+
+    builder.position_at_end(done)
+    for number, place in enumerate(stretches):
+        first, second = totals[2 * number : 2 * number + 2]
+        if bfloat16:
+            first, second = _interleaved(builder, first, second)
+        for offset, total in ((0, first), (LANES, second)):
+            at = builder.add(start, _INDEX(place + offset))
+            builder.store(total, _vector_pointer(builder, sums, at), align=4)
+    return context.get_dummy_value()
+
+
+def _interleaved(builder: Any, even: Any, odd: Any) -> tuple[Any, Any]:
+    """32 values in their natural order from their even and their odd ones."""
+    order = [lane // 2 + LANES * (lane % 2) for lane in range(PAIR)]
+    return (
+        builder.shuffle_vector(even, odd, _places(order[:LANES])),
+        builder.shuffle_vector(even, odd, _places(order[LANES:])),
+    )
+
+
+def _deinterleave(typing_context: Any, rows: Any, start: Any, width: Any, ordered: Any) -> Typing:
+    """Typing of `deinterleave`: `ordered[s]` is `rows[start + s]` in the order of pairs.
+
+    s in [0, width), `width` a multiple of `PAIR`; `ordered` is float32.
+    """
+    signature = types.void(rows, types.int64, types.int64, ordered)
+    return signature, _emit_deinterleave
+
+
+def _emit_deinterleave(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    rows = _array(context, builder, signature, arguments, 0)
+    ordered = _array(context, builder, signature, arguments, 3)
+    _, start, width, _ = arguments
+    bfloat16 = signature.args[0].dtype == types.uint16
+
+    before = builder.block
+    check, move, done = (builder.append_basic_block(name) for name in ("check", "move", "done"))
+    builder.branch(check)
+
+    builder.position_at_end(check)
+    place = builder.phi(_INDEX)
+    place.add_incoming(_INDEX(0), before)
+    builder.cbranch(builder.icmp_signed("<", place, width), move, done)
+
+    builder.position_at_end(move)
+    first, second = _load_pair(builder, rows, builder.add(start, place), bfloat16)
+    for offset, part in ((0, first), (LANES, second)):
+        at = builder.add(place, _INDEX(offset))
+        builder.store(part, _vector_pointer(builder, ordered, at), align=4)
+    place.add_incoming(builder.add(place, _INDEX(PAIR)), move)
+    builder.branch(check)
+
+    builder.position_at_end(done)
+    return context.get_dummy_value()
+
+
+def _dot_products(
+    typing_context: Any,
+    ordered: Any,
+    columns: Any,
+    first: Any,
+    rows: Any,
+    samples: Any,
+    width: Any,
+    products: Any,
+    place: Any,
+    count: Any,
+) -> Typing:
+    """Typing of `dot_products`, `count` neighbouring non-zeros of one row of a weight gradient:
+
+    `products[place + j] = Σ_s ordered[s] · rows[columns[first + j] · samples + s]`, s in
+    [0, width), the row `ordered` as `deinterleave` left it. `count` is a literal; `width` a
+    multiple of `PAIR`.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    index = types.int64
+    signature = types.void(ordered, columns, index, rows, index, index, products, index, count)
+    return signature, _emit_dot_products
+
+
+def _emit_dot_products(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def array(position: int) -> Any:
+        return _array(context, builder, signature, arguments, position)
+
+    _, _, first, _, samples, width, _, written, _ = arguments
+    ordered, columns, rows, products = array(0), array(1), array(3), array(6)
+    bfloat16 = signature.args[3].dtype == types.uint16
+    count = signature.args[8].literal_value
+
+    def row(number: int) -> Any:
+        column = builder.load(builder.gep(columns, [builder.add(first, _INDEX(number))]))
+        return builder.gep(rows, [builder.mul(builder.zext(column, _INDEX), samples)])
+
+    others = [row(number) for number in range(count)]
+    before = builder.block
+    check, add, done = (builder.append_basic_block(name) for name in ("check", "add", "done"))
+    builder.branch(check)
+
+    builder.position_at_end(check)
+    place = builder.phi(_INDEX)
+    place.add_incoming(_INDEX(0), before)
+    totals = [[builder.phi(_VECTOR), builder.phi(_VECTOR)] for _ in others]
+    for pair in totals:
+        for total in pair:
+            total.add_incoming(_ZEROS, before)
+    builder.cbranch(builder.icmp_signed("<", place, width), add, done)
+
+    builder.position_at_end(add)
+    mine = _load_pair(builder, ordered, place, bfloat16=False)
+    for pair, other in zip(totals, others, strict=True):
+        theirs = _load_pair(builder, other, place, bfloat16)
+        for total, x, y in zip(pair, mine, theirs, strict=True):
+            product = builder.fmul(x, y, flags=_FUSED)
+            total.add_incoming(builder.fadd(total, product, flags=_FUSED), add)
+    place.add_incoming(builder.add(place, _INDEX(PAIR)), add)
+    builder.branch(check)
+
+    builder.position_at_end(done)
+    for number, (even, odd) in enumerate(totals):
+        total = builder.fadd(even, odd)
+        for distance in (8, 4, 2, 1):
+            turned = _places([(lane + distance) % LANES for lane in range(LANES)])
+            total = builder.fadd(total, builder.shuffle_vector(total, _ZEROS, turned))
+        at = builder.gep(products, [builder.add(written, _INDEX(number))])
+        builder.store(builder.extract_element(total, _LANE(0)), at)
+    return context.get_dummy_value()
+
+
+weighted_sum: Any = intrinsic(prefer_literal=True)(_weighted_sum)
+deinterleave: Any = intrinsic(_deinterleave)
+dot_products: Any = intrinsic(prefer_literal=True)(_dot_products)

@@ -1,0 +1,221 @@
+"""`sparsify`: two lines that make a training loop pay only for the weights that are left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from scratchconv.errors import InvalidArgument, unknown_name
+from scratchconv.optim import BetaLasso
+from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d, AbsorbedReLU
+from scratchconv.sparse.chains import absorbable, followers
+from scratchconv.sparse.layer_step import LayerStep, Regrowth
+from scratchconv.sparse.linear import SparseLinear
+from scratchconv.sparse.switching import ALWAYS_COMPRESSED, ALWAYS_DENSE, SwitchAt
+from scratchconv.sparse.weight import DenseWeight
+
+Mode = Literal["auto", "dense", "sparse"]
+
+# Layers with fewer weights cost next to nothing in any form: auto leaves them to PyTorch.
+SMALLEST = 1 << 18
+
+
+@dataclass
+class Engine:
+    """The layers of a model that `sparsify` took over.
+
+    Attributes:
+        layers: by the name that each had, and has, in the model.
+        steps: what takes their steps, by the same names.
+        left: the linear layers that stayed as they were, and why.
+    """
+
+    model: nn.Module
+    optimizer: BetaLasso
+    layers: dict[str, SparseLinear] = field(default_factory=dict)
+    steps: dict[str, LayerStep] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def to_dense(self) -> nn.Module:
+        """Make the model again what it was: plain modules, dense weights; returns it.
+
+        A gradient that waits for a step is forgotten.
+        """
+        for layer in self.layers.values():
+            layer.decompress()
+            parameter = layer.values
+            self.optimizer.defer(parameter, None)
+            if layer.batch_norm is not None:
+                layer.batch_norm.__class__ = nn.BatchNorm1d  # type: ignore[assignment]
+            if layer.relu is not None:
+                layer.relu.__class__ = nn.ReLU
+            for name in _ATTRIBUTES:
+                layer.__dict__.pop(name, None)
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
+        self.layers, self.steps = {}, {}
+        return self.model
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must know beside weights: the forms of the layers, their steps."""
+        return {
+            name: {"compressed": step.layer.compressed, "steps": step.steps}
+            for name, step in self.steps.items()
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state()` of an engine on the same model."""
+        for name, entry in state.items():
+            step = self.steps[name]
+            step.steps = int(entry["steps"])
+            if entry["compressed"]:
+                step.layer.compress()
+            else:
+                step.layer.decompress()
+
+    def take_record(self) -> list[dict[str, Any]]:
+        """What happened in the steps since this was last called: one dict a layer and step.
+
+        `step` counts from 1; `units`, `norms`, `blocks`, `pairs` and `revived` are those of
+        `screening.Screened`, where the layer was screened.
+        """
+        lines = []
+        for name, step in self.steps.items():
+            first = step.steps - len(step.record) + 1
+            for number, entry in enumerate(step.record, start=first):
+                lines.append({"step": number, "layer": name, **entry})
+            step.record.clear()
+        return lines
+
+
+_ATTRIBUTES = ("form", "batch_norm", "relu", "input_gradient_wanted", "_gradients")
+
+
+def sparsify(
+    model: nn.Module,
+    optimizer: BetaLasso,
+    *,
+    mode: Mode = "auto",
+    regrowth: Regrowth = "exact",
+    switch_at: Mapping[str, SwitchAt] | None = None,
+) -> Engine:
+    """Make the linear layers of `model` train at the cost of the weights that are left.
+
+    The model and the training loop go on as before; layers are changed in place and keep their
+    parameters' names. Taken over is every `nn.Linear` on the CPU whose weight `optimizer`
+    regularises (λ > 0); `Engine.left` tells why another was not. A BatchNorm1d and a ReLU that
+    follow it directly are computed with it.
+
+    The weight's gradient is never formed: `weight.grad` stays None, and `optimizer.step` does the
+    update. So nothing between `backward` and `step` can change that gradient (clipping, hooks).
+
+    Args:
+        model: also one wrapped by torch.compile.
+        optimizer: of the model's weights.
+        mode: "auto": layers are dense, with the update fused into the weight gradient, until a
+            timing on this machine, taken at the first step, says that compressed is faster; and
+            back again. Layers with fewer than `SMALLEST` weights are left alone. "dense" and
+            "sparse": always in that form, whatever the size.
+        regrowth: "exact": every step is Algorithm 1, zero weights included; safe bounds decide
+            which units need their whole gradient. K: zero weights of a compressed layer may
+            return at every K-th step only.
+        switch_at: densities to change form at, by layer, instead of a timing (mode "auto").
+
+    Raises InvalidArgument: another optimizer, an unknown mode, a `regrowth` that is neither
+    "exact" nor at least 1, a name in `switch_at` that is not taken over, or no layer to take over.
+    """
+    if not isinstance(optimizer, BetaLasso):
+        raise InvalidArgument(
+            f"{type(optimizer).__name__} cannot be sparsified: give scratchconv.BetaLasso, whose"
+            " zeros stay zero until their gradient passes a bar"
+        )
+    if mode not in get_args(Mode):
+        raise unknown_name("mode", str(mode), get_args(Mode))
+    if regrowth != "exact" and not (
+        isinstance(regrowth, int) and not isinstance(regrowth, bool) and regrowth >= 1
+    ):
+        raise InvalidArgument(f'regrowth={regrowth!r}: give "exact", or check every K ≥ 1 steps')
+    regularised = {
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if group["lam"] > 0
+    }
+    uses = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
+    engine = Engine(model, optimizer)
+    behind = followers(model)
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        if reason := _why_not(module, regularised, uses, mode):
+            engine.left[name] = reason
+            continue
+        layer = _take_over(module, behind.get(module, []))
+        at = {"dense": ALWAYS_DENSE, "sparse": ALWAYS_COMPRESSED}.get(mode)
+        at = (switch_at or {}).get(name, at)
+        step = LayerStep(layer, regrowth, at)
+        optimizer.defer(layer.values, step)
+        engine.layers[name], engine.steps[name] = layer, step
+        if at is not None:
+            step.switch()
+    for name in switch_at or {}:
+        if name not in engine.layers:
+            raise unknown_name("layer", name, list(engine.layers))
+    if not engine.layers and mode != "auto":
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in engine.left.items())
+        raise InvalidArgument(
+            f"no linear layer of {type(model).__name__} can be sparsified"
+            f" ({reasons or 'it has none'})"
+        )
+    return engine
+
+
+def _why_not(
+    layer: nn.Linear,
+    regularised: set[nn.Parameter],
+    uses: Counter[nn.Parameter],
+    mode: Mode,
+) -> str | None:
+    """Why `layer` must stay as it is, None where it need not."""
+    if isinstance(layer, SparseLinear):
+        return "it is a SparseLinear already"
+    if type(layer) is not nn.Linear:
+        return f"it is a {type(layer).__name__}, whose forward pass may be its own"
+    weight = layer.weight
+    assert isinstance(weight, nn.Parameter)
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return f"its weight is {weight.dtype} on {weight.device}, not float32 on the CPU"
+    if weight not in regularised:
+        return "the optimizer does not regularise its weight (λ > 0)"
+    if uses[weight] > 1:
+        return "another layer shares its weight"
+    if mode == "auto" and weight.numel() < SMALLEST:
+        return f"it has {weight.numel()} weights, too few to gain from"
+    return None
+
+
+def _take_over(linear: nn.Linear, behind: list[nn.Module]) -> SparseLinear:
+    """Turn `linear` into a `SparseLinear` that does the work of the modules `behind` it too.
+
+    The classes change and the objects stay: whoever holds one of them, the model, a hook or the
+    user, goes on holding the layer that is trained.
+    """
+    norm, relu = absorbable(behind)
+    linear.__class__ = SparseLinear
+    assert isinstance(linear, SparseLinear)
+    parameter = linear._parameters["weight"]
+    assert parameter is not None
+    linear.form = DenseWeight(parameter)
+    linear._gradients = []
+    linear.input_gradient_wanted = True
+    if norm is not None:
+        norm.__class__ = AbsorbedBatchNorm1d
+    if relu is not None:
+        relu.__class__ = AbsorbedReLU
+    # Past nn.Module's own book-keeping: these modules belong to the model, not to the layer.
+    linear.__dict__["batch_norm"], linear.__dict__["relu"] = norm, relu
+    return linear

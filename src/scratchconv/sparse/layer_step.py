@@ -1,0 +1,132 @@
+"""The optimizer's step on one `SparseLinear`: its weights, what regrows, and the form it takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scratchconv.kernels import screening, sparse_products
+from scratchconv.sparse import calibration
+from scratchconv.sparse.activations import numbers
+from scratchconv.sparse.linear import Gradient, SparseLinear
+from scratchconv.sparse.screening import Screen, Screened
+from scratchconv.sparse.switching import SwitchAt
+from scratchconv.sparse.weight import CompressedWeight, Rule
+
+Regrowth = Literal["exact"] | int
+
+# Units, features and values of weights that come back.
+Regrown = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+
+# Numbers in a tile of the gradient.
+_TILE = 3 << 20
+
+
+class LayerStep:
+    """Takes the steps of one layer's weight for `BetaLasso` (its `DeferredStep`).
+
+    Attributes:
+        steps: steps taken.
+        record: what happened in the steps since it was last taken away; one dict a step.
+    """
+
+    def __init__(self, layer: SparseLinear, regrowth: Regrowth, switch_at: SwitchAt | None) -> None:
+        self.layer = layer
+        self.every = 1 if regrowth == "exact" else regrowth
+        self.switch_at = switch_at
+        self.steps = 0
+        self.record: list[dict[str, Any]] = []
+        self._screen = Screen(layer.in_features)
+
+    def forget(self) -> None:
+        """Forget the gradients of the backward passes since the last step."""
+        self.layer.take_gradients()
+
+    @torch.no_grad()
+    def step(self, lr: float, lam: float, beta: float) -> None:
+        """One step of Algorithm 1 on the weight (Neyshabur 2020)."""
+        gradient = self.layer.take_gradients()
+        if gradient is None:
+            return
+        rule = Rule(lr, lam, beta * lam)
+        form = self.layer.form
+        screened = None
+        if isinstance(form, CompressedWeight):
+            # Between the steps that look for regrowth no zero returns, stored or not.
+            looks = rule.lr > 0 and (self.steps + 1) % self.every == 0
+            if looks:
+                regrown, screened = self._regrown(form, gradient, rule)
+            form.update(gradient.inputs, gradient.outputs, rule, zeros_return=looks)
+            if looks and regrown[0].size:
+                form.revive(*regrown)
+        else:
+            form.update(gradient.inputs, gradient.outputs, rule)
+        self.steps += 1
+        self.record.append(
+            {
+                "compressed": self.layer.compressed,
+                "nonzero": self.layer.nonzero,
+                **({} if screened is None else asdict(screened)),
+            }
+        )
+        self.time_forms(
+            samples=gradient.inputs.shape[1],
+            dtype=gradient.inputs.dtype,
+            input_gradient=self.layer.input_gradient_wanted,
+        )
+        self.switch()
+
+    def time_forms(self, *, samples: int, dtype: torch.dtype, input_gradient: bool) -> None:
+        """Find out by timing where to switch, unless that is known."""
+        if self.switch_at is None:
+            self.switch_at = calibration.switch_at(
+                self.layer, samples, dtype, input_gradient=input_gradient
+            )
+
+    def switch(self) -> None:
+        """Give the layer the form that its density asks for, once that is known."""
+        if self.switch_at is None:
+            return
+        density = self.layer.density
+        if self.layer.compressed:
+            if density > self.switch_at.above:
+                self.layer.decompress()
+        elif density < self.switch_at.below:
+            self.layer.compress()
+
+    def _regrown(
+        self, form: CompressedWeight, gradient: Gradient, rule: Rule
+    ) -> tuple[Regrown, Screened]:
+        """The weights that come back where none is stored, and how they were found."""
+        units, screened = self._screen.units_to_check(gradient, rule.bar)
+        rows, columns, slopes = _zeros_at_least(form, gradient, units, rule.bar)
+        values = slopes * -np.float32(rule.lr)
+        back = ~(np.abs(values) < np.float32(rule.threshold)) & (values != 0)
+        return (rows[back], columns[back], values[back]), replace(screened, revived=int(back.sum()))
+
+
+def _zeros_at_least(
+    form: CompressedWeight, gradient: Gradient, units: Tensor, bar: float
+) -> Regrown:
+    """Weights not stored whose gradient reaches the bar, or nearly: units, features, gradients."""
+    inputs, outputs = gradient.inputs, gradient.outputs
+    # A tile's numbers are rounded, so it is asked for a little less than the bar; what it
+    # finds is computed again below.
+    nearly = np.float32(bar * (1 - (2**-7 if inputs.dtype == torch.bfloat16 else 2**-12)))
+    found: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+    rows = max(1, _TILE // max(1, len(inputs)))
+    for chosen in units.split(rows):
+        tile = torch.mm(outputs[chosen], inputs.t())
+        row, column = screening.at_least(numbers(tile), np.full(len(chosen), nearly, np.float32))
+        row = chosen.numpy()[row]
+        new = ~screening.are_stored(row, column, form.rows.columns, form.rows.offsets)
+        found.append((row[new], column[new]))
+    unit = np.concatenate([row for row, _ in found]) if found else np.empty(0, np.int64)
+    feature = np.concatenate([column for _, column in found]) if found else np.empty(0, np.int32)
+    slopes = sparse_products.gradients_at(unit, feature, numbers(inputs), numbers(outputs))
+    return unit, feature, slopes

@@ -1,0 +1,234 @@
+"""`SparseLinear`: a linear layer that trains at the cost of the weights that are left."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from scratchconv.errors import InvalidArgument
+from scratchconv.kernels import batch_norm
+from scratchconv.kernels.batch_norm import Units
+from scratchconv.kernels.compilation import kernels_can_run
+from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d
+from scratchconv.sparse.activations import feature_major, no_rows, numbers, storage_dtype
+from scratchconv.sparse.weight import CompressedWeight, DenseWeight, Weight
+
+
+class Gradient(NamedTuple):
+    """One weight gradient dY Xᵀ, kept as its two factors until the optimizer's step.
+
+    inputs: X (features, samples); outputs: dY (units, samples).
+    square: Σ dY² of each unit, float32 (units,).
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    square: Tensor
+
+
+class SparseLinear(nn.Linear):
+    """`nn.Linear` whose weight is dense or compressed, whichever is faster; `sparsify` makes them.
+
+    What was an `nn.Linear` goes on as one: the same parameters, `state_dict` keys and shapes (the
+    dense weight), outputs and input gradients. Of its weight gradient only the factors are kept,
+    until the optimizer's step, which applies Algorithm 1 to them; `weight.grad` stays None, so
+    clipping of gradients does not see it.
+
+    A BatchNorm1d and a ReLU right behind it are computed with it, where `sparsify` found them.
+
+    Attributes:
+        batch_norm, relu: the modules whose work this layer does too, or None.
+        input_gradient_wanted: whether the last backward pass formed one.
+        form: the weight in its present form.
+    """
+
+    in_features: int
+    out_features: int
+    form: Weight
+    batch_norm: AbsorbedBatchNorm1d | None
+    relu: nn.ReLU | None
+    input_gradient_wanted: bool
+    _gradients: list[Gradient]
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The weight, float32 (out_features, in_features); built anew while it is compressed."""
+        form = self.form
+        return form.parameter if isinstance(form, DenseWeight) else form.to_dense()
+
+    @property
+    def values(self) -> nn.Parameter:
+        """What the optimizer holds: the dense weight, or the non-zeros in one row."""
+        return self.form.parameter
+
+    @property
+    def compressed(self) -> bool:
+        return isinstance(self.form, CompressedWeight)
+
+    @property
+    def nonzero(self) -> int:
+        """How many weights are not zero."""
+        return self.form.nonzero
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that are not zero."""
+        return self.nonzero / max(1, self.in_features * self.out_features)
+
+    def nonzero_per_unit(self) -> Tensor:
+        """How many weights of each unit are not zero: int64 (out_features,)."""
+        return self.form.nonzero_per_unit()
+
+    def compress(self) -> None:
+        """Keep the non-zeros only. Gradients that wait for a step stay good."""
+        if not self.compressed:
+            self.form = CompressedWeight.of(self.values)
+
+    def decompress(self) -> None:
+        """Keep the whole matrix."""
+        if self.compressed:
+            parameter = self.values
+            parameter.data = self.form.to_dense()
+            self.form = DenseWeight(parameter)
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = _outside_of_graphs(self, input)
+        return output
+
+    def take_gradients(self) -> Gradient | None:
+        """The gradient of all backward passes since the last step; forgets it."""
+        gradients, self._gradients = self._gradients, []
+        if len(gradients) <= 1:
+            return gradients[0] if gradients else None
+        inputs, outputs, squares = zip(*gradients, strict=True)
+        # A sum of gradients is one gradient over all their samples.
+        return Gradient(torch.cat(inputs, 1), torch.cat(outputs, 1), sum(squares))
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.compressed:
+            destination[f"{prefix}weight"] = self.form.to_dense()
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        compressed = self.compressed
+        self.decompress()
+        super()._load_from_state_dict(state_dict, prefix, *others)
+        self.form = DenseWeight(self.values)
+        if compressed:
+            self.compress()
+
+    def extra_repr(self) -> str:
+        form = "compressed" if self.compressed else "dense"
+        return f"{super().extra_repr()}, {form}, density={self.density:.2%}"
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _outside_of_graphs(layer: SparseLinear, input: Tensor) -> Tensor:
+    if input.shape[-1:] != (layer.in_features,):
+        raise InvalidArgument(
+            f"input has shape {tuple(input.shape)}: this layer takes (…, {layer.in_features})"
+        )
+    if not kernels_can_run():
+        raise InvalidArgument(
+            "sparse layers cannot run in a process forked from one that used them: call"
+            " to_dense() first, or start processes by spawn"
+        )
+    norm = layer.batch_norm
+    output: Tensor = _Product.apply(
+        input.reshape(-1, layer.in_features),
+        layer.values,
+        layer.bias,
+        None if norm is None else norm.weight,
+        None if norm is None else norm.bias,
+        layer,
+    )  # type: ignore[no-untyped-call]
+    return output.reshape(*input.shape[:-1], layer.out_features)
+
+
+class _Product(torch.autograd.Function):
+    """ReLU(BatchNorm(W X + b)) with its gradients; the weight's is left with the layer."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        layer: SparseLinear,
+    ) -> Tensor:
+        inputs = feature_major(input, storage_dtype(values))
+        units = _units(layer, samples=inputs.shape[1])
+        # x̂ is read again by the backward pass only.
+        kept = units.statistics != batch_norm.NONE and any(ctx.needs_input_grad)
+        normalised = inputs.new_empty(layer.out_features, inputs.shape[1]) if kept else None
+        outputs = layer.form.outputs(inputs, units, normalised)
+        if units.statistics == batch_norm.BATCH:
+            assert layer.batch_norm is not None
+            layer.batch_norm.track(units.mean, units.variance, inputs.shape[1])
+        ctx.layer, ctx.units = layer, units
+        ctx.save_for_backward(inputs, outputs if units.relu else None, normalised, values)
+        return outputs.t()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, outputs, normalised, _ = ctx.saved_tensors
+        layer, units = ctx.layer, ctx.units
+        gradient = feature_major(output_gradient, inputs.dtype)
+        nothing = no_rows(inputs.dtype)
+        sums_gradient = torch.empty_like(gradient)
+        of_units = batch_norm.units_backward(
+            numbers(gradient),
+            nothing if outputs is None else numbers(outputs),
+            nothing if normalised is None else numbers(normalised),
+            units,
+            numbers(sums_gradient),
+        )
+        input_gradient = None
+        layer.input_gradient_wanted = ctx.needs_input_grad[0]
+        if ctx.needs_input_grad[0]:
+            input_gradient = layer.form.input_gradient(sums_gradient).t()
+        if ctx.needs_input_grad[1]:
+            layer._gradients.append(
+                Gradient(inputs, sums_gradient, torch.from_numpy(of_units.square))
+            )
+        parts = (of_units.bias, of_units.scale, of_units.shift)
+        return (
+            input_gradient,
+            None,
+            *(
+                torch.from_numpy(part) if wanted else None
+                for part, wanted in zip(parts, ctx.needs_input_grad[2:5], strict=True)
+            ),
+            None,
+        )
+
+
+def _units(layer: SparseLinear, samples: int) -> Units:
+    """What is done to the weighted sums of `layer` in this pass."""
+    norm, count = layer.batch_norm, layer.out_features
+    zeros = np.zeros(count, np.float32)
+    bias = zeros if layer.bias is None else numbers(layer.bias)
+    relu = layer.relu is not None
+    if norm is None:
+        return Units(bias, zeros, zeros, zeros, zeros, 0.0, batch_norm.NONE, relu)
+    scale, shift = numbers(norm.weight), numbers(norm.bias)
+    if not norm.training:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean, variance = numbers(norm.running_mean), numbers(norm.running_var)
+        return Units(bias, scale, shift, mean, variance, norm.eps, batch_norm.GIVEN, relu)
+    if samples < 2:
+        raise InvalidArgument(
+            f"a batch of {samples}: BatchNorm in training needs at least 2 samples"
+        )
+    mean, variance = np.empty(count, np.float32), np.empty(count, np.float32)
+    return Units(bias, scale, shift, mean, variance, norm.eps, batch_norm.BATCH, relu)

@@ -1,0 +1,185 @@
+"""The two forms of a layer's weight: dense with a fused update, and compressed to its non-zeros.
+
+Both offer the same four operations on feature-major activations, and both perform the same
+algorithm; only what they cost differs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from scratchconv.kernels import batch_norm, dense_update, sparse_products
+from scratchconv.kernels.batch_norm import Units
+from scratchconv.kernels.sparse_rows import SparseRows
+from scratchconv.sparse.activations import no_rows, numbers
+
+# A tile of a dense gradient: as many rows as make about this many numbers. Larger ones leave the
+# cache, smaller ones spend their time on starting threads.
+_TILE = 3 << 20
+
+# Stored zeros are dropped when they are this share of what is stored: the index is rebuilt then.
+_ZEROS_KEPT = 0.05
+
+
+class Rule(NamedTuple):
+    """The step of β-LASSO: learning rate η, λ, and the threshold βλ."""
+
+    lr: float
+    lam: float
+    threshold: float
+
+    def float32(self) -> tuple[np.float32, np.float32, np.float32]:
+        return np.float32(self.lr), np.float32(self.lam), np.float32(self.threshold)
+
+    @property
+    def bar(self) -> float:
+        """A zero weight returns only where |g| reaches βλ/η (Algorithm 1)."""
+        return self.threshold / self.lr if self.lr > 0 else float("inf")
+
+
+class Weight(Protocol):
+    """A weight (units, features) in one of its forms; the numbers are those of `parameter`."""
+
+    parameter: nn.Parameter
+    nonzero: int
+
+    def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
+        """z (units, samples) from X (features, samples); x̂ into `normalised` if given."""
+
+    def input_gradient(self, gradient: Tensor) -> Tensor:
+        """dX = Wᵀ dY, (features, samples) from (units, samples)."""
+
+    def update(self, inputs: Tensor, gradient: Tensor, rule: Rule) -> None:
+        """One step on the weights, from X and dY; a compressed weight moves its non-zeros only."""
+
+    def to_dense(self) -> Tensor:
+        """float32 (units, features)."""
+
+    def nonzero_per_unit(self) -> Tensor:
+        """int64 (units,)."""
+
+
+class DenseWeight:
+    """All weights in float32, beside a bfloat16 copy where products are in bfloat16."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter = parameter
+        self.nonzero = int(torch.count_nonzero(parameter.detach()))
+        self._copy: Tensor | None = None
+        self._copied_version = -1
+
+    def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
+        sums = torch.mm(self._operand(inputs.dtype), inputs)
+        kept = no_rows(inputs.dtype) if normalised is None else numbers(normalised)
+        batch_norm.dense_units(numbers(sums), units, kept, numbers(sums))
+        return sums
+
+    def input_gradient(self, gradient: Tensor) -> Tensor:
+        return torch.mm(self._operand(gradient.dtype).t(), gradient)
+
+    def update(self, inputs: Tensor, gradient: Tensor, rule: Rule) -> None:
+        theta = self.parameter.detach()
+        units, features = theta.shape
+        copy = self._operand(inputs.dtype) if inputs.dtype == torch.bfloat16 else None
+        self._copy = copy
+        nonzero = np.empty(units, np.int64)
+        rows = max(1, _TILE // max(1, features))
+        tile = torch.empty(min(rows, units), features, dtype=inputs.dtype)
+        for first in range(0, units, rows):
+            last = min(first + rows, units)
+            slopes = torch.mm(gradient[first:last], inputs.t(), out=tile[: last - first])
+            dense_update.update_rows(
+                theta[first:last].numpy(),
+                no_rows(inputs.dtype) if copy is None else numbers(copy[first:last]),
+                numbers(slopes),
+                *rule.float32(),
+                nonzero[first:last],
+            )
+        torch.autograd.graph.increment_version(self.parameter)
+        self._copied_version = self.parameter._version
+        self.nonzero = int(nonzero.sum())
+
+    def to_dense(self) -> Tensor:
+        return self.parameter.detach()
+
+    def nonzero_per_unit(self) -> Tensor:
+        return torch.count_nonzero(self.parameter.detach(), dim=1)
+
+    def _operand(self, dtype: torch.dtype) -> Tensor:
+        """The weights in `dtype`, from the copy where it is still theirs."""
+        theta = self.parameter.detach()
+        if dtype == torch.float32:
+            return theta
+        if self._copy is None or self._copied_version != self.parameter._version:
+            self._copy = theta.to(dtype)
+            self._copied_version = self.parameter._version
+        return self._copy
+
+
+class CompressedWeight:
+    """The non-zeros alone: `parameter` holds their values in one row."""
+
+    def __init__(self, parameter: nn.Parameter, rows: SparseRows) -> None:
+        """`parameter` gets the values of `rows` as its data."""
+        self.parameter = parameter
+        self._store(rows)
+        self.nonzero = int(np.count_nonzero(rows.values))
+
+    @classmethod
+    def of(cls, parameter: nn.Parameter) -> CompressedWeight:
+        """The non-zeros of a dense parameter (units, features)."""
+        return cls(parameter, SparseRows.from_dense(parameter.detach().numpy()))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows.units, self.rows.features
+
+    def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
+        outputs = inputs.new_empty(self.rows.units, inputs.shape[1])
+        kept = no_rows(inputs.dtype) if normalised is None else numbers(normalised)
+        batch_norm.sparse_units(self.rows, numbers(inputs), units, kept, numbers(outputs))
+        return outputs
+
+    def input_gradient(self, gradient: Tensor) -> Tensor:
+        result = gradient.new_empty(self.rows.features, gradient.shape[1])
+        sparse_products.input_gradient(self.rows, numbers(gradient), numbers(result))
+        return result
+
+    def update(
+        self, inputs: Tensor, gradient: Tensor, rule: Rule, *, zeros_return: bool = True
+    ) -> None:
+        self.nonzero = sparse_products.update_nonzeros(
+            self.rows, numbers(inputs), numbers(gradient), *rule.float32(), zeros_return
+        )
+        torch.autograd.graph.increment_version(self.parameter)
+        if self.rows.stored - self.nonzero > _ZEROS_KEPT * self.rows.stored:
+            self._store(self.rows.without_zeros())
+
+    def revive(
+        self,
+        units: NDArray[np.int64],
+        features: NDArray[np.int32],
+        values: NDArray[np.float32],
+    ) -> None:
+        """Put weights where none is stored."""
+        self._store(self.rows.with_more(units, features, values))
+        self.nonzero = self.rows.stored
+
+    def to_dense(self) -> Tensor:
+        return torch.from_numpy(self.rows.to_dense())
+
+    def nonzero_per_unit(self) -> Tensor:
+        filled = torch.from_numpy(self.rows.values != 0)
+        ends = torch.nn.functional.pad(filled.cumsum(0), (1, 0))[
+            torch.from_numpy(self.rows.offsets)
+        ]
+        return ends.diff()
+
+    def _store(self, rows: SparseRows) -> None:
+        self.rows = rows
+        self.parameter.data = torch.from_numpy(rows.values)
