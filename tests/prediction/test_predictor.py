@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from scratchconv.errors import InvalidArgument
+from scratchconv.kernels import chain_product
 from scratchconv.prediction import Predictor, compact
 
 IMAGE = (3, 8, 6)
@@ -59,15 +63,24 @@ def test_is_the_model(network, name, density, samples, seed):
 
 
 def test_layers_of_both_kinds_in_turn(sparsened):
-    model = nn.Sequential()
-    for density in (0.05, 1.0, 0.05, 1.0, 0.05):
-        part = nn.Sequential(nn.Linear(30, 30), nn.ReLU())
-        model.append(sparsened(part, density, 1))
-    predictor = Predictor(compact(model))
-    assert held(predictor) == ["sparse", "dense", "sparse", "dense", "sparse"]
-    for samples in (1, 5, 200):
-        inputs = torch.randn(samples, 30)
-        torch.testing.assert_close(predictor(inputs), model(inputs).detach(), rtol=1e-4, atol=1e-4)
+    for densities in ((0.05, 1.0, 0.05, 0.05, 1.0, 0.05), (1.0, 1.0, 0.05), (0.6,)):
+        model = nn.Sequential()
+        for density in densities:
+            part = nn.Sequential(nn.Linear(220, 220), nn.ReLU())
+            model.append(sparsened(part, density, 1))
+        predictor = Predictor(compact(model))
+        assert held(predictor) == ["dense" if one > 0.5 else "sparse" for one in densities]
+        for samples in (0, 1, 5, 600):
+            inputs = torch.randn(samples, 220)
+            expected = model.double()(inputs.double()).detach().float()
+            torch.testing.assert_close(predictor(inputs), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_small_layer_stays_sparse_whatever_its_density():
+    few = compact(nn.Sequential(nn.Linear(128, 128)))
+    more = compact(nn.Sequential(nn.Linear(128, 129)))
+    assert held(Predictor(few)) == ["sparse"]
+    assert held(Predictor(more)) == ["dense"]
 
 
 def test_a_sample_has_the_same_logits_in_every_batch(predictor):
@@ -147,9 +160,35 @@ def test_several_threads_at_once(predictor):
             assert torch.equal(found, one)
 
 
+def test_copies_and_pickles_hold_every_weight_once(predictor):
+    inputs = images(5)
+    stored = pickle.dumps(predictor)
+    assert len(stored) < predictor.size_in_bytes + 4000
+    for again in (pickle.loads(stored), copy.deepcopy(predictor)):
+        assert torch.equal(again(inputs), predictor(inputs))
+    for layer in predictor.network.layers:
+        assert not layer.matrix.values.flags.owndata  # a part of what the kernels read
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_predicts_the_same(predictor):
+    inputs = images(100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain_product, "_SHARED_TILES", 0)  # threads, which no fork survives
+        expected = predictor(inputs)
+    child = os.fork()
+    if child == 0:
+        same = torch.equal(predictor(inputs), expected)
+        same &= torch.equal(predictor(inputs[:1]), expected[:1])
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_under_autocast_and_inference_mode(sparsened):
-    predictor = Predictor(compact(sparsened(nn.Sequential(nn.Linear(20, 20)), 1.0, 0)))
-    inputs = torch.randn(8, 20)
+    predictor = Predictor(compact(sparsened(nn.Sequential(nn.Linear(150, 150)), 1.0, 0)))
+    assert held(predictor) == ["dense"]
+    inputs = torch.randn(8, 150)
     expected = predictor(inputs)
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
         assert torch.equal(predictor(inputs), expected)

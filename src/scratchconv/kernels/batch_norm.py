@@ -24,13 +24,13 @@ from scratchconv.kernels.compilation import (
     torch_threads,
 )
 from scratchconv.kernels.sparse_products import (
-    SMALLEST_NORMAL,
     Activations,
     in_float32,
     in_scipy,
     product,
 )
 from scratchconv.kernels.sparse_rows import Float32Array, Int32Array, Int64Array, SparseRows
+from scratchconv.kernels.tiles import SMALLEST_NORMAL
 
 _ZERO = np.float32(0)
 _ONE = np.float32(1)

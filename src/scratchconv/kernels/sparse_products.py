@@ -25,12 +25,13 @@ from scipy import sparse
 from scratchconv.kernels.bfloat16 import read, write
 from scratchconv.kernels.compilation import compiled, compiled_inline, torch_threads
 from scratchconv.kernels.sparse_rows import Float32Array, Int32Array, Int64Array, SparseRows
+from scratchconv.kernels.tiles import SMALLEST_NORMAL
 from scratchconv.kernels.vector_code import PAIR, deinterleave, dot_products, weighted_sum
 
 # float32, or uint16 holding bfloat16 bit patterns
 Activations = NDArray[Any]
 
-SMALLEST_NORMAL = np.float32(np.finfo(np.float32).tiny)
+
 _ZERO = np.float32(0)
 _WIDE = 8 * PAIR  # 256 samples: sixteen sums in vectors leave half the registers for operands
 

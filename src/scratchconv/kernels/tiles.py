@@ -1,9 +1,9 @@
 """Tiles: the layout in which many samples meet a sparse matrix.
 
-``(tiles, features, width)``: a tile holds the activations of `width` samples, those of one feature
-side by side, so that every weight meets that many neighbouring floats. The widths are 16, 32 and
-64: one, two and four AVX-512 registers; wider tiles would not leave a sum for every sample in a
-register. What the last tile holds beyond the last sample is zero.
+A tile holds the activations of `width` samples, those of one feature side by side, so that every
+weight meets that many neighbouring floats: float32 (features · width,), sample `lane` of feature i
+at ``i · width + lane``. What the last tile holds beyond the last sample is zero. One sample alone
+is a vector, a tile of width 1.
 """
 
 from __future__ import annotations
@@ -11,26 +11,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from scratchconv.errors import InvalidArgument
-from scratchconv.kernels.compilation import compiled, kernels_can_run, torch_threads
+from scratchconv.kernels.compilation import compiled_inline
 
 Float32Array = NDArray[np.float32]
 
-WIDTHS = (16, 32, 64)
+# The widest fills four AVX-512 registers: sums for more samples would not all stay in registers.
+# Narrow ones are for a few samples, which leave most of a wide tile empty, and it is read all the
+# same.
+WIDTHS = (4, 8, 16, 32, 64)
 
 SMALLEST_NORMAL = np.float32(np.finfo(np.float32).tiny)
 _ZERO = np.float32(0)
 
 # Features moved at a time: one cache line of float32.
 _STRIP = 16
-
-
-def width_for(samples: int) -> int:
-    """The narrowest width that holds so many samples; the widest where none does."""
-    return next((width for width in WIDTHS if width >= samples), WIDTHS[-1])
 
 
 def choose(
@@ -46,108 +42,40 @@ def choose(
     return chosen
 
 
-def to_tiles_plain(
+@compiled_inline
+def tile_from_rows(
     rows: NDArray[Any],
-    features: NDArray[np.int32],
-    scale: Float32Array,
-    shift: Float32Array,
+    reading: tuple[NDArray[np.int32], Float32Array, Float32Array],
+    sample: int,
     width: int,
-) -> Float32Array:
-    """Plain twin of `to_tiles`."""
-    count = -(-len(rows) // width)
-    tiles = np.zeros((count * width, features.size), np.float32)
-    tiles[: len(rows)] = choose(rows, features, scale, shift)
-    return np.ascontiguousarray(tiles.reshape(count, width, features.size).transpose(0, 2, 1))
-
-
-def to_tiles(
-    rows: NDArray[Any],
-    features: NDArray[np.int32],
-    scale: Float32Array,
-    shift: Float32Array,
-    width: int,
-) -> Float32Array:
-    """What `choose` gives, as tiles.
-
-    Args:
-        rows: uint8 or float32, any strides.
-        features: int32 (chosen,), each in [0, all features).
-        scale, shift: float32 (chosen,).
-        width: one of `WIDTHS`.
-
-    Returns: float32 (tiles, chosen, width).
-    """
-    if rows.ndim != 2 or rows.dtype not in (np.uint8, np.float32) or width not in WIDTHS:
-        raise InvalidArgument(
-            f"rows are {rows.dtype} {rows.shape} and width is {width}: give uint8 or float32"
-            f" (samples, features) and a width of {WIDTHS}"
-        )
-    if features.size and not 0 <= features.min() <= features.max() < rows.shape[1]:
-        raise InvalidArgument(f"a chosen feature is not one of the {rows.shape[1]} of the rows")
-    if not scale.shape == shift.shape == features.shape == (features.size,):
-        raise InvalidArgument(
-            f"scale {scale.shape} and shift {shift.shape} need one number for each of the"
-            f" {features.size} chosen features"
-        )
-    if not kernels_can_run():
-        return to_tiles_plain(rows, features, scale, shift, width)
-    tiles = np.empty((-(-len(rows) // width), features.size, width), np.float32)
-    with torch_threads(tiles.size):
-        _to_tiles(np.ascontiguousarray(rows), features, scale, shift, tiles)
-    return tiles
-
-
-@compiled
-def _to_tiles(
-    rows: NDArray[Any],
-    features: NDArray[np.int32],
-    scale: Float32Array,
-    shift: Float32Array,
-    tiles: Float32Array,
+    tile: Float32Array,
 ) -> None:
-    count, chosen, width = tiles.shape
-    strips = -(-chosen // _STRIP)
-    for item in prange(count * strips):
-        number, first = item // strips, item % strips * _STRIP
-        last = min(first + _STRIP, chosen)
-        sample = number * width
-        filled = min(width, rows.shape[0] - sample)
+    """What `choose` gives for the samples from number `sample` on; nothing is checked.
+
+    `rows` are uint8 or float32; `reading` is the features to choose, their scale and their shift.
+    """
+    features, scale, shift = reading
+    if width == 1:
+        for i in range(features.size):
+            number = np.float32(rows[sample, np.uint32(features[i])]) * scale[i] + shift[i]
+            tile[i] = _ZERO if abs(number) < SMALLEST_NORMAL else number
+        return
+    filled = min(width, rows.shape[0] - sample)
+    for first in range(0, features.size, _STRIP):
+        last = min(first + _STRIP, features.size)
         for lane in range(filled):
-            for feature in range(first, last):
-                value = np.float32(rows[sample + lane, np.uint32(features[feature])])
-                value = value * scale[feature] + shift[feature]
-                tiles[number, feature, lane] = _ZERO if abs(value) < SMALLEST_NORMAL else value
-        for feature in range(first, last):
-            tiles[number, feature, filled:] = _ZERO
+            for i in range(first, last):
+                number = np.float32(rows[sample + lane, np.uint32(features[i])])
+                number = number * scale[i] + shift[i]
+                tile[i * width + lane] = _ZERO if abs(number) < SMALLEST_NORMAL else number
+        for i in range(first, last):
+            for lane in range(filled, width):
+                tile[i * width + lane] = _ZERO
 
 
-def from_tiles_plain(tiles: Float32Array, samples: int) -> Float32Array:
-    """Plain twin of `from_tiles`."""
-    count, features, width = tiles.shape
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1).reshape(count * width, features)[:samples])
-
-
-def from_tiles(tiles: Float32Array, samples: int) -> Float32Array:
-    """The first `samples` samples as rows: (tiles, features, width) -> (samples, features)."""
-    count, features, width = tiles.shape
-    if not 0 <= samples <= count * width:
-        raise InvalidArgument(f"{count} tiles of width {width} do not hold {samples} samples")
-    if not kernels_can_run():
-        return from_tiles_plain(tiles, samples)
-    rows = np.empty((samples, features), np.float32)
-    with torch_threads(rows.size):
-        _from_tiles(np.ascontiguousarray(tiles), rows)
-    return rows
-
-
-@compiled
-def _from_tiles(tiles: Float32Array, rows: Float32Array) -> None:
-    count, features, width = tiles.shape
-    strips = -(-features // _STRIP)
-    for item in prange(count * strips):
-        number, first = item // strips, item % strips * _STRIP
-        last = min(first + _STRIP, features)
-        sample = number * width
-        for lane in range(min(width, rows.shape[0] - sample)):
-            for feature in range(first, last):
-                rows[sample + lane, feature] = tiles[number, feature, lane]
+@compiled_inline
+def rows_from_tile(tile: Float32Array, sample: int, width: int, rows: Float32Array) -> None:
+    """A tile as ``rows`` (samples, features) from number `sample` on; nothing is checked."""
+    for lane in range(min(width, rows.shape[0] - sample)):
+        for feature in range(rows.shape[1]):
+            rows[sample + lane, feature] = tile[feature * width + lane]

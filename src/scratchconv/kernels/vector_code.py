@@ -22,14 +22,20 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-LANES = 16  # of an AVX-512 register; LLVM splits vectors where registers are shorter
+from scratchconv.kernels.llvm_pieces import (
+    INDEX,
+    LANE,
+    LANES,
+    array_data,
+    in_every_lane,
+    loop,
+    vector_pointer,
+)
+
 PAIR = 2 * LANES
 
-_INDEX = ir.IntType(64)
-_LANE = ir.IntType(32)
-_FLOAT = ir.FloatType()
-_VECTOR = ir.VectorType(_FLOAT, LANES)
-_BITS = ir.VectorType(_LANE, LANES)
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_BITS = ir.VectorType(LANE, LANES)
 _ZEROS = ir.Constant(_VECTOR, [0.0] * LANES)
 _FUSED = ("contract",)
 
@@ -41,21 +47,6 @@ def _places(lanes: list[int]) -> Any:
     return ir.Constant(_BITS, lanes)
 
 
-def _array(context: Any, builder: Any, signature: Any, arguments: Any, position: int) -> Any:
-    """Pointer to the first element of an array argument."""
-    struct = context.make_array(signature.args[position])
-    return struct(context, builder, arguments[position]).data
-
-
-def _in_every_lane(builder: Any, number: Any) -> Any:
-    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, _LANE(0))
-    return builder.shuffle_vector(one, one, ir.Constant(_BITS, None))
-
-
-def _vector_pointer(builder: Any, base: Any, place: Any) -> Any:
-    return builder.bitcast(builder.gep(base, [place]), _VECTOR.as_pointer())
-
-
 def _load_pair(builder: Any, base: Any, place: Any, bfloat16: bool) -> tuple[Any, Any]:
     """The 32 values at `base[place]`."""
     if bfloat16:
@@ -64,10 +55,10 @@ def _load_pair(builder: Any, base: Any, place: Any, bfloat16: bool) -> tuple[Any
         even = builder.shl(bits, _places([16] * LANES))
         odd = builder.and_(bits, _places([-(1 << 16)] * LANES))
         return builder.bitcast(even, _VECTOR), builder.bitcast(odd, _VECTOR)
-    after = builder.add(place, _INDEX(LANES))
+    after = builder.add(place, INDEX(LANES))
     return (
-        builder.load(_vector_pointer(builder, base, place), align=4),
-        builder.load(_vector_pointer(builder, base, after), align=4),
+        builder.load(vector_pointer(builder, base, place), align=4),
+        builder.load(vector_pointer(builder, base, after), align=4),
     )
 
 
@@ -102,7 +93,7 @@ def _weighted_sum(
 
 def _emit_weighted_sum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     def array(position: int) -> Any:
-        return _array(context, builder, signature, arguments, position)
+        return array_data(context, builder, signature, arguments, position)
 
     _, _, _, begin, end, _, samples, start, _, _ = arguments
     values, columns, rows, sums = array(0), array(2), array(5), array(8)
@@ -111,44 +102,26 @@ def _emit_weighted_sum(context: Any, builder: Any, signature: Any, arguments: An
     bfloat16 = signature.args[5].dtype == types.uint16
     stretches = range(0, signature.args[9].literal_value, PAIR)
 
-    before = builder.block
-    check, add, done = (builder.append_basic_block(name) for name in ("check", "add", "done"))
-    builder.branch(check)
+    with loop(builder, begin, end, 1, [_ZEROS] * (2 * len(stretches))) as (k, totals):
+        position = k
+        if indirect:
+            position = builder.zext(builder.load(builder.gep(positions, [k])), INDEX)
+        value = in_every_lane(builder, builder.load(builder.gep(values, [position])))
+        column = builder.zext(builder.load(builder.gep(columns, [k])), INDEX)
+        row = builder.gep(rows, [builder.add(builder.mul(column, samples), start)])
+        for number, place in enumerate(stretches):
+            pair = _load_pair(builder, row, INDEX(place), bfloat16)
+            for total, x in enumerate(pair, 2 * number):
+                product = builder.fmul(value, x, flags=_FUSED)
+                totals[total] = builder.fadd(totals[total], product, flags=_FUSED)
 
-    builder.position_at_end(check)
-    k = builder.phi(_INDEX)
-    k.add_incoming(begin, before)
-    totals = [builder.phi(_VECTOR) for _ in stretches for _ in (0, 1)]
-    for total in totals:
-        total.add_incoming(_ZEROS, before)
-    builder.cbranch(builder.icmp_signed("<", k, end), add, done)
-
-    builder.position_at_end(add)
-    position = k
-    if indirect:
-        position = builder.zext(builder.load(builder.gep(positions, [k])), _INDEX)
-    value = _in_every_lane(builder, builder.load(builder.gep(values, [position])))
-    column = builder.zext(builder.load(builder.gep(columns, [k])), _INDEX)
-    row = builder.gep(rows, [builder.add(builder.mul(column, samples), start)])
-    for number, place in enumerate(stretches):
-        for total, x in zip(
-            totals[2 * number : 2 * number + 2],
-            _load_pair(builder, row, _INDEX(place), bfloat16),
-            strict=True,
-        ):
-            product = builder.fmul(value, x, flags=_FUSED)
-            total.add_incoming(builder.fadd(total, product, flags=_FUSED), add)
-    k.add_incoming(builder.add(k, _INDEX(1)), add)
-    builder.branch(check)
-
-    builder.position_at_end(done)
     for number, place in enumerate(stretches):
         first, second = totals[2 * number : 2 * number + 2]
         if bfloat16:
             first, second = _interleaved(builder, first, second)
         for offset, total in ((0, first), (LANES, second)):
-            at = builder.add(start, _INDEX(place + offset))
-            builder.store(total, _vector_pointer(builder, sums, at), align=4)
+            at = builder.add(start, INDEX(place + offset))
+            builder.store(total, vector_pointer(builder, sums, at), align=4)
     return context.get_dummy_value()
 
 
@@ -171,29 +144,16 @@ def _deinterleave(typing_context: Any, rows: Any, start: Any, width: Any, ordere
 
 
 def _emit_deinterleave(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    rows = _array(context, builder, signature, arguments, 0)
-    ordered = _array(context, builder, signature, arguments, 3)
+    rows = array_data(context, builder, signature, arguments, 0)
+    ordered = array_data(context, builder, signature, arguments, 3)
     _, start, width, _ = arguments
     bfloat16 = signature.args[0].dtype == types.uint16
 
-    before = builder.block
-    check, move, done = (builder.append_basic_block(name) for name in ("check", "move", "done"))
-    builder.branch(check)
-
-    builder.position_at_end(check)
-    place = builder.phi(_INDEX)
-    place.add_incoming(_INDEX(0), before)
-    builder.cbranch(builder.icmp_signed("<", place, width), move, done)
-
-    builder.position_at_end(move)
-    first, second = _load_pair(builder, rows, builder.add(start, place), bfloat16)
-    for offset, part in ((0, first), (LANES, second)):
-        at = builder.add(place, _INDEX(offset))
-        builder.store(part, _vector_pointer(builder, ordered, at), align=4)
-    place.add_incoming(builder.add(place, _INDEX(PAIR)), move)
-    builder.branch(check)
-
-    builder.position_at_end(done)
+    with loop(builder, INDEX(0), width, PAIR, []) as (place, _):
+        first, second = _load_pair(builder, rows, builder.add(start, place), bfloat16)
+        for offset, part in ((0, first), (LANES, second)):
+            at = builder.add(place, INDEX(offset))
+            builder.store(part, vector_pointer(builder, ordered, at), align=4)
     return context.get_dummy_value()
 
 
@@ -224,7 +184,7 @@ def _dot_products(
 
 def _emit_dot_products(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     def array(position: int) -> Any:
-        return _array(context, builder, signature, arguments, position)
+        return array_data(context, builder, signature, arguments, position)
 
     _, _, first, _, samples, width, _, written, _ = arguments
     ordered, columns, rows, products = array(0), array(1), array(3), array(6)
@@ -232,41 +192,25 @@ def _emit_dot_products(context: Any, builder: Any, signature: Any, arguments: An
     count = signature.args[8].literal_value
 
     def row(number: int) -> Any:
-        column = builder.load(builder.gep(columns, [builder.add(first, _INDEX(number))]))
-        return builder.gep(rows, [builder.mul(builder.zext(column, _INDEX), samples)])
+        column = builder.load(builder.gep(columns, [builder.add(first, INDEX(number))]))
+        return builder.gep(rows, [builder.mul(builder.zext(column, INDEX), samples)])
 
     others = [row(number) for number in range(count)]
-    before = builder.block
-    check, add, done = (builder.append_basic_block(name) for name in ("check", "add", "done"))
-    builder.branch(check)
+    with loop(builder, INDEX(0), width, PAIR, [_ZEROS] * (2 * count)) as (place, totals):
+        mine = _load_pair(builder, ordered, place, bfloat16=False)
+        for number, other in enumerate(others):
+            theirs = _load_pair(builder, other, place, bfloat16)
+            for total, x, y in zip((2 * number, 2 * number + 1), mine, theirs, strict=True):
+                product = builder.fmul(x, y, flags=_FUSED)
+                totals[total] = builder.fadd(totals[total], product, flags=_FUSED)
 
-    builder.position_at_end(check)
-    place = builder.phi(_INDEX)
-    place.add_incoming(_INDEX(0), before)
-    totals = [[builder.phi(_VECTOR), builder.phi(_VECTOR)] for _ in others]
-    for pair in totals:
-        for total in pair:
-            total.add_incoming(_ZEROS, before)
-    builder.cbranch(builder.icmp_signed("<", place, width), add, done)
-
-    builder.position_at_end(add)
-    mine = _load_pair(builder, ordered, place, bfloat16=False)
-    for pair, other in zip(totals, others, strict=True):
-        theirs = _load_pair(builder, other, place, bfloat16)
-        for total, x, y in zip(pair, mine, theirs, strict=True):
-            product = builder.fmul(x, y, flags=_FUSED)
-            total.add_incoming(builder.fadd(total, product, flags=_FUSED), add)
-    place.add_incoming(builder.add(place, _INDEX(PAIR)), add)
-    builder.branch(check)
-
-    builder.position_at_end(done)
-    for number, (even, odd) in enumerate(totals):
-        total = builder.fadd(even, odd)
+    for number in range(count):
+        total = builder.fadd(totals[2 * number], totals[2 * number + 1])
         for distance in (8, 4, 2, 1):
             turned = _places([(lane + distance) % LANES for lane in range(LANES)])
             total = builder.fadd(total, builder.shuffle_vector(total, _ZEROS, turned))
-        at = builder.gep(products, [builder.add(written, _INDEX(number))])
-        builder.store(builder.extract_element(total, _LANE(0)), at)
+        at = builder.gep(products, [builder.add(written, INDEX(number))])
+        builder.store(builder.extract_element(total, LANE(0)), at)
     return context.get_dummy_value()
 
 

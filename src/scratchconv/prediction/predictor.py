@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +17,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scratchconv.errors import InvalidArgument
-from scratchconv.kernels.csr import tiled_product, vector_product
-from scratchconv.kernels.tiles import WIDTHS, choose, from_tiles, to_tiles, width_for
-from scratchconv.prediction.network import CompactLayer, CompactNetwork, IndexArray
+from scratchconv.kernels.chain_product import chain_product
+from scratchconv.kernels.csr_chain import ChainLayer, CSRChain, Reading
+from scratchconv.kernels.tiles import choose
+from scratchconv.prediction.network import CompactLayer, CompactNetwork
 
 Float32Array = NDArray[np.float32]
 
-# Reckoned, not measured: a stored weight costs 8 bytes and an indirect read, a dense one 4 bytes in
-# sequence, so that for one sample, all memory traffic, the two meet below one half. For many they
-# meet higher, since torch's float32 product does little more per second than the sparse one.
+# Measured on one thread of a Zen 5 core with AVX-512, for layers of 3072 -> 7168 and 7168 -> 672:
+# torch's float32 product overtakes the sparse one at densities of 0.22 to 0.25 for one sample, and
+# of 0.40 to 0.54 for 512. In between neither is best for all; here the most that either loses, for
+# one sample or for many, is about the same (a third to two thirds of the better one's time).
 DENSE_ABOVE = 0.3
 
-# Samples that go through all layers together: enough to read the weights rarely, few enough for
+# With no more weights than this a layer stays in the sparse chain whatever its density: for one
+# sample, a call of torch takes longer than all its products.
+_FEW_WEIGHTS = 2**14
+
+# Samples that go through dense layers together: enough to read the weights rarely, few enough for
 # the activations of thousands of units to stay in the cache.
 _SAMPLES = 512
 
@@ -38,23 +47,33 @@ class Predictor:
     bfloat16) it expects what the model was trained on, normalised; all are computed in float32.
     uint8 images are normalised here, if the network knows mean and std.
 
-    Layers with few weights use the sparse kernels, others (`DENSE_ABOVE`) torch. Calls may come
-    from several threads at once. Gradients are not offered.
+    Layers with few weights use the sparse kernels, others (`DENSE_ABOVE`) torch. Where all layers
+    are sparse, a sample's logits are the same bit for bit in every batch. Calls may come from
+    several threads at once. Gradients are not offered.
 
     Raises InvalidArgument, when called: a shape or dtype that does not fit.
     """
 
     def __init__(self, network: CompactNetwork) -> None:
-        self.network = network
-        self._steps = tuple(_Step(layer) for layer in network.layers)
+        self._stages = tuple(_stages(network.layers))
+        layers = tuple(layer for stage in self._stages for layer in stage.layers)
+        self.network = replace(network, layers=layers)
+        # Only between stages is anything held for all samples at once.
+        self._samples = _SAMPLES if len(self._stages) > 1 else sys.maxsize
 
     def __call__(self, inputs: Tensor | NDArray[Any]) -> Tensor:
         rows = self._rows(inputs)
         reading = self._byte_reading if rows.dtype == np.uint8 else self._reading
+        if len(rows) <= self._samples:
+            return torch.from_numpy(self._logits(rows, reading))
         logits = np.empty((len(rows), self.network.classes), np.float32)
-        for part in _parts(len(rows)):
+        for start in range(0, len(rows), self._samples):
+            part = slice(start, start + self._samples)
             logits[part] = self._logits(rows[part], reading)
         return torch.from_numpy(logits)
+
+    def __reduce__(self) -> tuple[type[Predictor], tuple[CompactNetwork]]:
+        return type(self), (self.network,)
 
     def predict(self, inputs: Tensor | NDArray[Any]) -> Tensor:
         """The class of the largest logit, int64 (n,). Inputs and errors as of a call."""
@@ -67,7 +86,7 @@ class Predictor:
     @property
     def size_in_bytes(self) -> int:
         """Memory that weights, their places and biases take up."""
-        return self.network.inputs.nbytes + sum(step.size_in_bytes for step in self._steps)
+        return self.network.inputs.nbytes + sum(stage.size_in_bytes for stage in self._stages)
 
     def __repr__(self) -> str:
         network = self.network
@@ -75,13 +94,14 @@ class Predictor:
             f"Predictor({network.features} features, {network.inputs.size} of them read,"
             f" {network.classes} outputs, {self.size_in_bytes / 1e6:.2f} MB"
         ]
-        for layer, step in zip(network.layers, self._steps, strict=True):
-            held = "sparse" if step.weight is None else "dense"
-            lines.append(
+        for stage in self._stages:
+            held = "sparse" if isinstance(stage, _SparseLayers) else "dense"
+            lines += [
                 f"  {layer.name}: {layer.units.size} of {layer.all_units} units,"
                 f" {layer.matrix.nonzero} weights, {layer.density:.2%} of all"
                 f" and {layer.matrix.density:.2%} of those between kept units, {held}"
-            )
+                for layer in stage.layers
+            ]
         return "\n".join(lines) + ")"
 
     def _rows(self, inputs: Tensor | NDArray[Any]) -> NDArray[Any]:
@@ -103,96 +123,73 @@ class Predictor:
         return array.reshape(len(array), features)
 
     @cached_property
-    def _reading(self) -> _Reading:
+    def _reading(self) -> Reading:
         read = self.network.inputs
-        return _Reading(read, np.ones(read.size, np.float32), np.zeros(read.size, np.float32))
+        one, zero = np.ones(read.size, np.float32), np.zeros(read.size, np.float32)
+        return Reading(read, one, zero, self.network.features)
 
     @cached_property
-    def _byte_reading(self) -> _Reading:
-        return _Reading(self.network.inputs, *self.network.scale_and_shift())
+    def _byte_reading(self) -> Reading:
+        scale_and_shift = self.network.scale_and_shift()
+        return Reading(self.network.inputs, *scale_and_shift, self.network.features)
 
-    def _logits(self, rows: NDArray[Any], reading: _Reading) -> Float32Array:
-        """Logits (n, classes) of at most `_SAMPLES` samples."""
-        batch = _Batch(rows, reading)
-        for step in self._steps:
-            step.apply(batch)
-        return batch.as_rows()
-
-
-class _Reading(NamedTuple):
-    """Which features are read, and how each is scaled and shifted on the way."""
-
-    features: IndexArray
-    scale: Float32Array
-    shift: Float32Array
+    def _logits(self, rows: NDArray[Any], reading: Reading) -> Float32Array:
+        """Logits (n, classes) of at most `_samples` samples."""
+        first, *others = self._stages
+        outputs = first.apply(rows, reading)
+        for stage in others:
+            outputs = stage.apply(outputs, None)
+        return outputs
 
 
-class _Batch:
-    """Activations of some samples, as rows (samples, features) or as tiles, whichever is asked."""
+class _SparseLayers:
+    """Neighbouring layers with few weights, applied in one call."""
 
-    def __init__(self, rows: NDArray[Any], reading: _Reading) -> None:
-        self.samples = len(rows)
-        self._inputs = rows, reading
-        self._rows: Float32Array | None = None
-        self._tiles: Float32Array | None = None
+    def __init__(self, layers: Sequence[CompactLayer]) -> None:
+        self.chain = CSRChain(
+            [ChainLayer(layer.matrix, layer.bias, layer.relu) for layer in layers]
+        )
+        parts = zip(layers, self.chain.layers, strict=True)
+        #: the same layers, with their arrays inside the chain's: nothing is held twice
+        self.layers = tuple(
+            replace(layer, matrix=part.matrix, bias=part.bias) for layer, part in parts
+        )
+        self.size_in_bytes = self.chain.size_in_bytes
+        self._every = Reading.of_all(self.chain.features)
 
-    def as_rows(self) -> Float32Array:
-        if self._rows is not None:
-            return self._rows
-        if self._tiles is not None:
-            return from_tiles(self._tiles, self.samples)
-        rows, reading = self._inputs
-        return choose(rows, *reading)
-
-    def as_tiles(self) -> Float32Array:
-        if self._tiles is not None:
-            return self._tiles
-        rows, reading = self._inputs
-        if self._rows is not None:
-            rows, units = self._rows, self._rows.shape[1]
-            every = np.arange(units, dtype=np.int32)
-            reading = _Reading(every, np.ones(units, np.float32), np.zeros(units, np.float32))
-        return to_tiles(rows, *reading, width_for(self.samples))
-
-    def become_rows(self, rows: Float32Array) -> None:
-        self._rows, self._tiles = rows, None
-
-    def become_tiles(self, tiles: Float32Array) -> None:
-        self._rows, self._tiles = None, tiles
+    def apply(self, rows: NDArray[Any], reading: Reading | None) -> Float32Array:
+        """Outputs for what `reading` takes of each row; without one, for the rows as they are."""
+        return chain_product(self.chain, rows, reading or self._every)
 
 
-class _Step:
-    """A layer, ready to be applied; `weight` is its dense matrix, None if it is held sparse."""
+class _DenseLayer:
+    """A layer with many weights, applied by torch."""
 
     def __init__(self, layer: CompactLayer) -> None:
-        self.matrix, self.bias, self.relu = layer.matrix, layer.bias, layer.relu
-        self.dense_bias = torch.from_numpy(layer.bias)
-        self.weight: Tensor | None = None
-        if layer.matrix.density > DENSE_ABOVE:
-            self.weight = torch.from_numpy(layer.matrix.to_dense())
+        self.layers = (layer,)
+        self._relu = layer.relu
+        self._weight = torch.from_numpy(layer.matrix.to_dense())
+        self._bias = torch.from_numpy(layer.bias)
+        self.size_in_bytes = self._weight.nbytes + self._bias.nbytes
 
-    @property
-    def size_in_bytes(self) -> int:
-        if self.weight is not None:
-            return self.weight.nbytes + self.bias.nbytes
-        matrix = self.matrix
-        held = (matrix.values, matrix.columns, matrix.offsets, self.bias)
-        return sum(array.nbytes for array in held)
-
-    def apply(self, batch: _Batch) -> None:
-        if self.weight is not None:
-            batch.become_rows(self._dense(self.weight, torch.from_numpy(batch.as_rows())))
-        elif batch.samples == 1:
-            row = vector_product(self.matrix, batch.as_rows()[0], self.bias, self.relu)
-            batch.become_rows(row[None])
-        else:
-            tiles = tiled_product(self.matrix, batch.as_tiles(), self.bias, self.relu)
-            batch.become_tiles(tiles)
-
-    def _dense(self, weight: Tensor, rows: Tensor) -> Float32Array:
+    def apply(self, rows: NDArray[Any], reading: Reading | None) -> Float32Array:
+        """Outputs for what `reading` takes of each row; without one, for the rows as they are."""
+        x = rows if reading is None else choose(rows, *reading.arrays)
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            outputs = F.linear(rows, weight, self.dense_bias)
-            return (outputs.relu_() if self.relu else outputs).numpy()
+            outputs = F.linear(torch.from_numpy(x), self._weight, self._bias)
+            return (outputs.relu_() if self._relu else outputs).numpy()
+
+
+def _stages(layers: Sequence[CompactLayer]) -> Iterator[_SparseLayers | _DenseLayer]:
+    for dense, group in groupby(layers, _is_dense):
+        if dense:
+            yield from map(_DenseLayer, group)
+        else:
+            yield _SparseLayers(tuple(group))
+
+
+def _is_dense(layer: CompactLayer) -> bool:
+    return layer.matrix.density > DENSE_ABOVE and layer.matrix.nonzero > _FEW_WEIGHTS
 
 
 def _array(inputs: Tensor | NDArray[Any]) -> NDArray[Any]:
@@ -206,12 +203,3 @@ def _array(inputs: Tensor | NDArray[Any]) -> NDArray[Any]:
     tensor = inputs.detach().cpu().resolve_neg()
     array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return array
-
-
-def _parts(samples: int) -> Iterator[slice]:
-    """Slices of at most `_SAMPLES` samples; those beyond the last whole tile on their own."""
-    whole = samples - samples % WIDTHS[-1]
-    for start in range(0, whole, _SAMPLES):
-        yield slice(start, min(start + _SAMPLES, whole))
-    if whole < samples:
-        yield slice(whole, samples)
