@@ -1,9 +1,11 @@
-"""Ctrl-C and SIGTERM, taken at the end of a step, so that what is saved is whole."""
+"""Ctrl-C, SIGTERM or time running out, taken at the end of a step: what is saved is whole."""
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -11,10 +13,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A context in which a first Ctrl-C or SIGTERM only sets `requested`; a second one stops."""
+    """A context in which a first Ctrl-C or SIGTERM only sets `requested`; a second one stops.
 
-    def __init__(self) -> None:
-        self.requested = False
+    `requested` is set as well once `time.monotonic()` has reached `deadline`; `signalled` tells
+    that it was a signal.
+    """
+
+    def __init__(self, deadline: float = math.inf) -> None:
+        self.signalled = False
+        self.deadline = deadline
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -29,7 +36,12 @@ class Interruption:
             # None: it was not set from Python, and cannot be.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
+    @property
+    def requested(self) -> bool:
+        """Whether to save and stop."""
+        return self.signalled or time.monotonic() >= self.deadline
+
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.signalled:
             raise KeyboardInterrupt
-        self.requested = True
+        self.signalled = True

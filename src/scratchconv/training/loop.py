@@ -83,6 +83,7 @@ class Loop:
             if now - looked >= _LOOK_SECONDS or self._due(now):
                 self.check_finite("loss", loss.item())
                 self.progress.step(self.steps_done, loss.item())
+                self._write_engine_record()
                 position.loss_sum, position.right = loss_sum.item(), int(right.item())
                 position.seconds += time.monotonic() - begun
                 if position.step < len(setup.training):

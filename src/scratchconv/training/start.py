@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-from scratchconv.errors import RunDirectoryError
+from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.training import checkpoint, run_directory
 from scratchconv.training.config import RunConfig
 from scratchconv.training.environment import describe_environment
@@ -19,31 +21,44 @@ from scratchconv.training.setup import Setup, prepare
 from scratchconv.training.state import Position, restore, rounding_changed
 
 
+class SliceOver(Stopped):
+    """The seconds given to `train` are over; the state is saved, and the run can go on."""
+
+
 def train(
-    config: RunConfig, out: Path | str, *, resume: bool = False, progress: Progress | None = None
+    config: RunConfig,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    seconds: float | None = None,
 ) -> Run:
     """Train as `config` says, in the run directory `out`; returns the finished run.
 
     With `resume` an interrupted run goes on from its newest whole checkpoint and ends with the
     weights, bit for bit, that it would have had (on the same processor, with as many threads and
     the same torch; otherwise `progress` is told); a finished one is returned as it is, and where
-    there is none yet it is begun. Raises `RunDirectoryError` where `out` holds another run,
-    is in use or cannot be written, `Collapse` where the loss stops being finite, and
-    `Stopped` after a Ctrl-C or SIGTERM.
+    there is none yet it is begun. `seconds` is how long this call may train, loading included:
+    the step under way is finished and saved. Raises `RunDirectoryError` where `out` holds another
+    run, is in use or cannot be written, `Collapse` where the loss stops being finite, `Stopped`
+    after a Ctrl-C or SIGTERM, and `SliceOver`, a kind of `Stopped`, after `seconds`.
     """
     config.check()
+    if seconds is not None and not seconds > 0:
+        raise InvalidArgument(f"seconds is {seconds}: give a positive number, or none")
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
     with subnormals_flushed(), memory_errors_in_words(config.device):
-        return _train(config, Path(out), resume, progress or Silent())
+        return _train(config, Path(out), resume, progress or Silent(), deadline)
 
 
-def _train(config: RunConfig, out: Path, resume: bool, progress: Progress) -> Run:
+def _train(config: RunConfig, out: Path, resume: bool, progress: Progress, deadline: float) -> Run:
     before = _begun_before(config, out, resume)
     if before is not None and before.result is not None:
         return _finished_already(before, progress)
     # Everything that can be refused is refused before the directory is touched.
-    setup = prepare(config, precision=before.resolved.get("precision") if before else None)
+    setup = prepare(config, before=before.resolved if before else None)
     run_directory.create(out)
-    with run_directory.lock(out), Interruption() as interruption:
+    with run_directory.lock(out), Interruption(deadline) as interruption:
         # While this process was waiting or loading data, another may have been here.
         seen, before = before, _begun_before(config, out, resume=True)
         if before is not None and seen is None:
@@ -60,7 +75,11 @@ def _train(config: RunConfig, out: Path, resume: bool, progress: Progress) -> Ru
         environment = describe_environment(setup.device)
         loop = Loop(setup, out, progress, interruption, position)
         progress.begin(config, setup.resolved(), loop.steps_done)
-        result = final_result(setup, loop.run())
+        try:
+            last = loop.run()
+        except Stopped as stopped:
+            raise stopped if interruption.signalled else SliceOver(str(stopped)) from None
+        result = final_result(setup, last)
         if result["test_loss"] is not None:
             loop.check_finite("test loss", result["test_loss"])
         result["environment"] = {
@@ -71,7 +90,7 @@ def _train(config: RunConfig, out: Path, resume: bool, progress: Progress) -> Ru
         }
         run_directory.write_result(out, result)
         progress.end(result)
-        if interruption.requested:
+        if interruption.signalled:
             raise Stopped(f"stopped as asked; the run in {out} is finished")
     return load_run(out)
 
@@ -109,8 +128,9 @@ _LEFT_BEFORE_BEGINNING = ("checkpoints", "lock", "config.json.partial")
 
 def _check_same(config: RunConfig, before: Run) -> None:
     asked, defaults = config.identity(), RunConfig().identity()
-    # A setting that came after the run was begun had its default then.
+    # A setting that came after the run was begun had its default then, but for one.
     had = {name: before.config.get(name, defaults[name]) for name in asked}
+    had["engine"] = before.config.get("engine", "torch")
     different = [name for name in asked if asked[name] != had[name]]
     if different:
         listed = ", ".join(f"{name} {had[name]!r} → {asked[name]!r}" for name in different)
@@ -132,6 +152,7 @@ def _go_on(setup: Setup, out: Path, progress: Progress) -> Position:
             progress.note(f"{changed}: last digits may differ from those of a run in one go")
     checkpoint.clear(folder, after=position.epoch * len(setup.training) + position.step)
     run_directory.keep_metrics(out, position.epoch)
+    run_directory.keep_engine_record(out, position.epoch * len(setup.training) + position.step)
     return position
 
 
