@@ -1,4 +1,4 @@
-"""The command line: `scratchconv demo`, `train`, `report`, `export` and `data`."""
+"""The command line: `scratchconv demo`, `train`, `report`, `export`, `bench` and `data`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tyro.extras import SubcommandApp
 
 import scratchconv
 from scratchconv import data, prediction, report
+from scratchconv.bench import BenchOptions, run_bench
 from scratchconv.demo import run_demo
 from scratchconv.display import Terminal
 from scratchconv.errors import DataError, InvalidArgument, ScratchconvError
@@ -124,6 +125,19 @@ def export(
     print(f"wrote {out} ({out.stat().st_size:,} bytes)")
 
 
+def bench(config: BenchOptions, out: Path, overwrite: bool = False) -> None:
+    """Time the engine against the alternatives, all in one run, and write a record.
+
+    Args:
+        config: What to compare.
+        out: Folder for bench.md (tables) and bench.json (every reading).
+        overwrite: Replace the record in --out if there is one.
+    """
+    page = run_bench(config, out, overwrite=overwrite)
+    print(page.read_text(encoding="utf-8"), end="")
+    print(f"\nwrote {page} and {page.with_suffix('.json')}")
+
+
 @data_app.command(name="list")
 def list_data(data_dir: Path | None = None) -> None:
     """Show every dataset, and whether its files are at hand.
@@ -194,6 +208,7 @@ app.command(demo)
 app.command(train)
 app.command(name="report")(report_command)
 app.command(export)
+app.command(bench)
 app.command(data_app, name="data", help="List, download and check datasets.")
 
 _REGISTRY = ConstructorRegistry()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import takewhile
 
+import torch
 from torch import fx, nn
 
 from scratchconv.models import Network
@@ -18,21 +20,45 @@ def followers(model: nn.Module) -> dict[nn.Linear, list[nn.Module]]:
     """
     uses = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
     found: dict[nn.Linear, list[nn.Module]] = {}
-    for chain in _chains(model):
+    for first, *behind in _traced_chains(model):
+        if type(first) is nn.Linear:
+            # Called more than once: what is behind it every time.
+            found[first] = _common(found[first], behind) if first in found else behind
+    # A trace knows how a module is used; the order in a container only suggests it.
+    for chain in _containers(model):
         for place, module in enumerate(chain):
-            if type(module) is nn.Linear and module not in found and uses[id(module)] == 1:
-                behind = chain[place + 1 :]
-                shared = next((i for i, m in enumerate(behind) if uses[id(m)] > 1), len(behind))
-                found[module] = behind[:shared]
+            if type(module) is nn.Linear and module not in found:
+                found[module] = chain[place + 1 :]
+    for linear, behind in found.items():
+        whole = uses[id(linear)] == 1 and not linear._forward_hooks and not linear._backward_hooks
+        own = takewhile(lambda module: uses[id(module)] == 1 and not _watched(module), behind)
+        found[linear] = list(own) if whole else []
     return found
 
 
+def _common(one: list[nn.Module], other: list[nn.Module]) -> list[nn.Module]:
+    pairs = takewhile(lambda pair: pair[0] is pair[1], zip(one, other, strict=False))
+    return [module for module, _ in pairs]
+
+
+def _watched(module: nn.Module) -> bool:
+    """Whether hooks look at what goes in and out of `module`, and must go on seeing it."""
+    return any(
+        (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    )
+
+
 def absorbable(
-    behind: list[nn.Module],
+    linear: nn.Linear, behind: list[nn.Module]
 ) -> tuple[nn.BatchNorm1d | None, nn.ReLU | None]:
     """The BatchNorm1d and the ReLU that a layer can do the work of, of the modules behind it."""
     norm = relu = None
-    if behind and _usual(behind[0]):
+    if behind and _usual(behind[0], linear.out_features):
         norm, behind = behind[0], behind[1:]
     if behind and type(behind[0]) is nn.ReLU:
         relu = behind[0]
@@ -40,20 +66,21 @@ def absorbable(
     return norm, relu
 
 
-def _usual(module: nn.Module) -> bool:
+def _usual(module: nn.Module, units: int) -> bool:
     return (
         type(module) is nn.BatchNorm1d
+        and module.num_features == units
         and module.affine
+        and module.weight.dtype == torch.float32
         and module.track_running_stats
         and module.momentum is not None
     )
 
 
-def _chains(model: nn.Module) -> Iterator[list[nn.Module]]:
+def _containers(model: nn.Module) -> Iterator[list[nn.Module]]:
     for module in model.modules():
         if type(module) is nn.Sequential or isinstance(module, Network):
             yield list(module.children())
-    yield from _traced_chains(model)
 
 
 def _traced_chains(model: nn.Module) -> Iterator[list[nn.Module]]:
@@ -64,8 +91,8 @@ def _traced_chains(model: nn.Module) -> Iterator[list[nn.Module]]:
     modules = dict(model.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in graph.nodes:
-        chain = []
-        while node.op == "call_module" and calls[node.target] == 1:
+        chain, times = [], calls[node.target]
+        while node.op == "call_module" and calls[node.target] == times:
             chain.append(modules[str(node.target)])
             if len(node.users) != 1:
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args
 
 import torch
@@ -146,6 +147,7 @@ def sparsify(
         if group["lam"] > 0
     }
     uses = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
+    _stay_out_of_graphs()
     engine = Engine(model, optimizer)
     behind = followers(model)
     for name, module in model.named_modules():
@@ -164,7 +166,9 @@ def sparsify(
             step.switch()
     for name in switch_at or {}:
         if name not in engine.layers:
-            raise unknown_name("layer", name, list(engine.layers))
+            names = list(engine.layers)
+            engine.to_dense()
+            raise unknown_name("layer", name, names)
     if not engine.layers and mode != "auto":
         reasons = "; ".join(f"{name}: {reason}" for name, reason in engine.left.items())
         raise InvalidArgument(
@@ -172,6 +176,12 @@ def sparsify(
             f" ({reasons or 'it has none'})"
         )
     return engine
+
+
+@cache
+def _stay_out_of_graphs() -> None:
+    """Let torch.compile leave sparse layers alone; not at import, where it costs a second."""
+    SparseLinear.forward = torch.compiler.disable(SparseLinear.forward)  # type: ignore[method-assign]
 
 
 def _why_not(
@@ -186,7 +196,8 @@ def _why_not(
     if type(layer) is not nn.Linear:
         return f"it is a {type(layer).__name__}, whose forward pass may be its own"
     weight = layer.weight
-    assert isinstance(weight, nn.Parameter)
+    if not isinstance(weight, nn.Parameter):
+        return "its weight is computed from other parameters (pruning, weight_norm)"
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return f"its weight is {weight.dtype} on {weight.device}, not float32 on the CPU"
     if weight not in regularised:
@@ -204,7 +215,7 @@ def _take_over(linear: nn.Linear, behind: list[nn.Module]) -> SparseLinear:
     The classes change and the objects stay: whoever holds one of them, the model, a hook or the
     user, goes on holding the layer that is trained.
     """
-    norm, relu = absorbable(behind)
+    norm, relu = absorbable(linear, behind)
     linear.__class__ = SparseLinear
     assert isinstance(linear, SparseLinear)
     parameter = linear._parameters["weight"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from scratchconv.kernels import screening, sparse_products
 from scratchconv.sparse import calibration
 from scratchconv.sparse.activations import numbers
 from scratchconv.sparse.linear import Gradient, SparseLinear
-from scratchconv.sparse.screening import Screen, Screened
+from scratchconv.sparse.screening import Screen, Screened, product_rounding
 from scratchconv.sparse.switching import SwitchAt
 from scratchconv.sparse.weight import CompressedWeight, Rule
 
@@ -22,6 +23,9 @@ Regrowth = Literal["exact"] | int
 
 # Units, features and values of weights that come back.
 Regrown = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+
+# Steps that are remembered where nobody takes the record away.
+_REMEMBERED = 20_000
 
 # Numbers in a tile of the gradient.
 _TILE = 3 << 20
@@ -32,7 +36,7 @@ class LayerStep:
 
     Attributes:
         steps: steps taken.
-        record: what happened in the steps since it was last taken away; one dict a step.
+        record: what happened in the last steps, since it was last taken away; one dict a step.
     """
 
     def __init__(self, layer: SparseLinear, regrowth: Regrowth, switch_at: SwitchAt | None) -> None:
@@ -40,7 +44,7 @@ class LayerStep:
         self.every = 1 if regrowth == "exact" else regrowth
         self.switch_at = switch_at
         self.steps = 0
-        self.record: list[dict[str, Any]] = []
+        self.record: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._screen = Screen(layer.in_features)
 
     def forget(self) -> None:
@@ -115,18 +119,22 @@ def _zeros_at_least(
 ) -> Regrown:
     """Weights not stored whose gradient reaches the bar, or nearly: units, features, gradients."""
     inputs, outputs = gradient.inputs, gradient.outputs
-    # A tile's numbers are rounded, so it is asked for a little less than the bar; what it
-    # finds is computed again below.
-    nearly = np.float32(bar * (1 - (2**-7 if inputs.dtype == torch.bfloat16 else 2**-12)))
+    if len(units) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+    # A tile's numbers are rounded, so it is asked for a little less than the bar; what it finds
+    # is computed again below.
+    longest = float(np.sqrt(screening.row_squares(numbers(inputs)).max()))
+    lost = product_rounding(inputs.shape[1]) * longest * gradient.square.sqrt()
+    nearly = bar * (1 - 2**-8) - lost
     found: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
     rows = max(1, _TILE // max(1, len(inputs)))
     for chosen in units.split(rows):
         tile = torch.mm(outputs[chosen], inputs.t())
-        row, column = screening.at_least(numbers(tile), np.full(len(chosen), nearly, np.float32))
+        row, column = screening.at_least(numbers(tile), nearly[chosen].numpy())
         row = chosen.numpy()[row]
         new = ~screening.are_stored(row, column, form.rows.columns, form.rows.offsets)
         found.append((row[new], column[new]))
-    unit = np.concatenate([row for row, _ in found]) if found else np.empty(0, np.int64)
-    feature = np.concatenate([column for _, column in found]) if found else np.empty(0, np.int32)
+    unit = np.concatenate([row for row, _ in found])
+    feature = np.concatenate([column for _, column in found])
     slopes = sparse_products.gradients_at(unit, feature, numbers(inputs), numbers(outputs))
     return unit, feature, slopes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +53,8 @@ class SparseLinear(nn.Linear):
     batch_norm: AbsorbedBatchNorm1d | None
     relu: nn.ReLU | None
     input_gradient_wanted: bool
-    _gradients: list[Gradient]
+    # Each with the version of its inputs, which are the caller's own memory where they can be.
+    _gradients: list[tuple[Gradient, int]]
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -96,17 +98,63 @@ class SparseLinear(nn.Linear):
             self.form = DenseWeight(parameter)
 
     def forward(self, input: Tensor) -> Tensor:
-        output: Tensor = _outside_of_graphs(self, input)
-        return output
+        if input.shape[-1:] != (self.in_features,):
+            raise InvalidArgument(
+                f"input has shape {tuple(input.shape)}: this layer takes (…, {self.in_features})"
+            )
+        if not kernels_can_run():
+            raise InvalidArgument(
+                "sparse layers cannot run in a process forked from one that used them: call"
+                " to_dense() first, or start processes by spawn"
+            )
+        norm = self.batch_norm
+        if norm is not None and input.dim() != 2:
+            raise InvalidArgument(
+                f"input has shape {tuple(input.shape)}: with the BatchNorm1d behind it this layer"
+                f" takes (samples, {self.in_features})"
+            )
+        output: Tensor = _Product.apply(
+            input.reshape(-1, self.in_features),
+            self.values,
+            self.bias,
+            None if norm is None else norm.weight,
+            None if norm is None else norm.bias,
+            self,
+            torch.is_grad_enabled(),
+        )  # type: ignore[no-untyped-call]
+        return output if input.dim() == 2 else output.reshape(*input.shape[:-1], self.out_features)
 
     def take_gradients(self) -> Gradient | None:
-        """The gradient of all backward passes since the last step; forgets it."""
-        gradients, self._gradients = self._gradients, []
+        """The gradient of all backward passes since the last step; forgets it.
+
+        Raises InvalidArgument if an input was overwritten since.
+        """
+        waiting, self._gradients = self._gradients, []
+        if any(gradient.inputs._version != version for gradient, version in waiting):
+            raise InvalidArgument(
+                "an input of a sparse layer was changed in place between backward and step: its"
+                " weight gradient is formed by the step; change it after that, or give a copy"
+            )
+        gradients = [gradient for gradient, _ in waiting]
         if len(gradients) <= 1:
             return gradients[0] if gradients else None
         inputs, outputs, squares = zip(*gradients, strict=True)
         # A sum of gradients is one gradient over all their samples.
         return Gradient(torch.cat(inputs, 1), torch.cat(outputs, 1), sum(squares))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has no gradients, as copies of plain parameters have none.
+        return {**self.__dict__, "_gradients": []}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        moved = fn(self.values.detach().new_empty(0))
+        if moved.dtype != torch.float32 or moved.device.type != "cpu":
+            raise InvalidArgument(
+                f"sparse layers are float32 on the CPU, not {moved.dtype} on {moved.device}: call"
+                " to_dense() of the engine first"
+            )
+        moved_layer: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved_layer
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -119,36 +167,15 @@ class SparseLinear(nn.Linear):
         compressed = self.compressed
         self.decompress()
         super()._load_from_state_dict(state_dict, prefix, *others)
-        self.form = DenseWeight(self.values)
+        parameter = self._parameters["weight"]  # another one after load_state_dict(assign=True)
+        assert parameter is not None
+        self.form = DenseWeight(parameter)
         if compressed:
             self.compress()
 
     def extra_repr(self) -> str:
         form = "compressed" if self.compressed else "dense"
         return f"{super().extra_repr()}, {form}, density={self.density:.2%}"
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _outside_of_graphs(layer: SparseLinear, input: Tensor) -> Tensor:
-    if input.shape[-1:] != (layer.in_features,):
-        raise InvalidArgument(
-            f"input has shape {tuple(input.shape)}: this layer takes (…, {layer.in_features})"
-        )
-    if not kernels_can_run():
-        raise InvalidArgument(
-            "sparse layers cannot run in a process forked from one that used them: call"
-            " to_dense() first, or start processes by spawn"
-        )
-    norm = layer.batch_norm
-    output: Tensor = _Product.apply(
-        input.reshape(-1, layer.in_features),
-        layer.values,
-        layer.bias,
-        None if norm is None else norm.weight,
-        None if norm is None else norm.bias,
-        layer,
-    )  # type: ignore[no-untyped-call]
-    return output.reshape(*input.shape[:-1], layer.out_features)
 
 
 class _Product(torch.autograd.Function):
@@ -163,11 +190,12 @@ class _Product(torch.autograd.Function):
         scale: Tensor | None,
         shift: Tensor | None,
         layer: SparseLinear,
+        recorded: bool,
     ) -> Tensor:
         inputs = feature_major(input, storage_dtype(values))
         units = _units(layer, samples=inputs.shape[1])
         # x̂ is read again by the backward pass only.
-        kept = units.statistics != batch_norm.NONE and any(ctx.needs_input_grad)
+        kept = units.statistics != batch_norm.NONE and recorded and any(ctx.needs_input_grad)
         normalised = inputs.new_empty(layer.out_features, inputs.shape[1]) if kept else None
         outputs = layer.form.outputs(inputs, units, normalised)
         if units.statistics == batch_norm.BATCH:
@@ -175,7 +203,8 @@ class _Product(torch.autograd.Function):
             layer.batch_norm.track(units.mean, units.variance, inputs.shape[1])
         ctx.layer, ctx.units = layer, units
         ctx.save_for_backward(inputs, outputs if units.relu else None, normalised, values)
-        return outputs.t()
+        # Detached, it is no view to autograd, and modules behind may work on it in place.
+        return outputs.t().detach()
 
     @staticmethod
     @once_differentiable
@@ -196,10 +225,9 @@ class _Product(torch.autograd.Function):
         layer.input_gradient_wanted = ctx.needs_input_grad[0]
         if ctx.needs_input_grad[0]:
             input_gradient = layer.form.input_gradient(sums_gradient).t()
-        if ctx.needs_input_grad[1]:
-            layer._gradients.append(
-                Gradient(inputs, sums_gradient, torch.from_numpy(of_units.square))
-            )
+        if ctx.needs_input_grad[1] and _reaches(ctx.next_functions[1][0]):
+            factors = Gradient(inputs, sums_gradient, torch.from_numpy(of_units.square))
+            layer._gradients.append((factors, inputs._version))
         parts = (of_units.bias, of_units.scale, of_units.shift)
         return (
             input_gradient,
@@ -209,7 +237,14 @@ class _Product(torch.autograd.Function):
                 for part, wanted in zip(parts, ctx.needs_input_grad[2:5], strict=True)
             ),
             None,
+            None,
         )
+
+
+def _reaches(leaf: Any) -> bool:
+    """Whether this backward pass is to give `leaf` its gradient: autograd.grad may not ask."""
+    wanted: bool = torch._C._will_engine_execute_node(leaf)
+    return wanted
 
 
 def _units(layer: SparseLinear, samples: int) -> Units:
@@ -220,11 +255,12 @@ def _units(layer: SparseLinear, samples: int) -> Units:
     relu = layer.relu is not None
     if norm is None:
         return Units(bias, zeros, zeros, zeros, zeros, 0.0, batch_norm.NONE, relu)
-    scale, shift = numbers(norm.weight), numbers(norm.bias)
+    # Copies: the backward pass reads them, whatever has become of the parameters by then.
+    scale, shift = numbers(norm.weight).copy(), numbers(norm.bias).copy()
     if not norm.training:
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        mean, variance = numbers(norm.running_mean), numbers(norm.running_var)
+        mean, variance = numbers(norm.running_mean).copy(), numbers(norm.running_var).copy()
         return Units(bias, scale, shift, mean, variance, norm.eps, batch_norm.GIVEN, relu)
     if samples < 2:
         raise InvalidArgument(

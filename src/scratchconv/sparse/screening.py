@@ -72,9 +72,8 @@ class Screen:
         """
         units = len(gradient.outputs)
         squares = torch.from_numpy(screening.row_squares(numbers(gradient.inputs)))
-        lengths = gradient.square.sqrt()
-        longest = squares.max().sqrt() if len(squares) else torch.zeros(())
-        rounding = _rounding(gradient.inputs.dtype)
+        lengths, longest = gradient.square.sqrt(), squares.max().sqrt()
+        rounding = _rounding(gradient.inputs.dtype, gradient.inputs.shape[1])
         by_norms = torch.nonzero(~(lengths * longest * (1 + rounding) < bar)).flatten()
         kept = len(by_norms)
         if kept == 0 or self._skips():
@@ -170,6 +169,14 @@ def _block_lengths(along: Tensor) -> Tensor:
     return (sums[:, ends[1:]] - sums[:, ends[:-1]]).clamp_min(0).sqrt()
 
 
-def _rounding(dtype: torch.dtype) -> float:
+def _rounding(dtype: torch.dtype, samples: int) -> float:
     """What rounding may take from a bound, as a share of ‖dY_i‖ · max ‖X_j‖."""
-    return 2**-7 if dtype == torch.bfloat16 else 2**-12
+    rounded_to = 2**-7 if dtype == torch.bfloat16 else 2**-12
+    return max(rounded_to, product_rounding(samples))
+
+
+def product_rounding(samples: int) -> float:
+    """What sums over the samples in a matrix product may lose, as a share of the two lengths."""
+    if torch.get_float32_matmul_precision() != "highest":
+        return 2**-7  # torch may round the operands to bfloat16
+    return samples * 2**-24

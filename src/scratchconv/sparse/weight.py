@@ -6,7 +6,7 @@ algorithm; only what they cost differs.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -134,6 +134,10 @@ class CompressedWeight:
     def of(cls, parameter: nn.Parameter) -> CompressedWeight:
         """The non-zeros of a dense parameter (units, features)."""
         return cls(parameter, SparseRows.from_dense(parameter.detach().numpy()))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._store(self.rows)  # copied apart from each other, both are one memory again
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,0 +1,62 @@
+"""Our own contenders: the same loop, with `sparsify` called once before it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from scratchconv.bench.contender import BFLOAT16_TOLERANCE, FLOAT32_TOLERANCE, Entry, TorchLoop
+from scratchconv.bench.rule import LAYERS, Rule
+from scratchconv.models import Network
+from scratchconv.optim import BetaLasso, param_groups
+from scratchconv.sparse import sparsify
+from scratchconv.training.precision import resolve_precision
+
+Mode = Literal["auto", "dense", "sparse"]
+NAMES: dict[Mode, str] = {
+    "auto": "ours, mode=auto",
+    "dense": "ours, mode=dense",
+    "sparse": "ours, mode=sparse",
+}
+
+
+def entry(mode: Mode) -> Entry:
+    """The engine in one of its modes, with exact regrowth.
+
+    In bf16 where this machine multiplies in it, as training does for a large network.
+    """
+    bfloat16 = resolve_precision("auto", torch.device("cpu"), 2**31) == "bf16"
+    return Entry(
+        NAMES[mode],
+        partial(EngineStep, mode=mode, bfloat16=bfloat16),
+        BFLOAT16_TOLERANCE if bfloat16 else FLOAT32_TOLERANCE,
+        settling_steps=3,  # the first are timed, and decide what form a layer takes
+    )
+
+
+class EngineStep(TorchLoop):
+    """The ordinary training loop around a model that `sparsify` has taken in hand."""
+
+    def __init__(self, model: Network, rule: Rule, *, mode: Mode, bfloat16: bool) -> None:
+        optimizer = BetaLasso(
+            param_groups(model, lam=rule.lam, lam_first=rule.lam_first),
+            lr=rule.lr,
+            beta=rule.beta,
+        )
+        self.engine = sparsify(model, optimizer, mode=mode)
+        super().__init__(model, optimizer, autocast=bfloat16)
+
+    def details(self) -> dict[str, Any]:
+        """Which layers ended compressed, and how the last step's zero weights were settled."""
+        last = {line.pop("layer"): line for line in self.engine.take_record()}
+        return {
+            "compressed": {name: layer.compressed for name, layer in self.engine.layers.items()},
+            "screening_of_last_step": last,
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        state = self.model.state_dict()
+        return {name: state[f"{name}.weight"].detach().clone() for name in LAYERS}
