@@ -13,14 +13,18 @@ from scratchconv.training.setup import prepare
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
+@pytest.mark.parametrize("engine", ["dense", "torch"])
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_no_step_waits_for_the_device(tmp_path, precision):
+def test_no_step_waits_for_the_device(tmp_path, precision, engine):
+    if engine == "dense":
+        pytest.importorskip("triton", reason="the engine needs triton: the extra 'gpu'")
     config = RunConfig(
         alpha=2,
         data="digits",
         lam=1e-4,
         precision=precision,
         device="cuda",
+        engine=engine,
         cutout=2,
         batch_size=128,
     )

@@ -40,10 +40,13 @@ def masses(
     # Over a few channels float32 loses nothing that matters; float64 sums are five times slower.
     accumulator = torch.promote_types(rows.dtype, torch.float32)
     units = max(1, _CHUNK // (channels * positions))
+    finite = torch.ones((), dtype=torch.bool, device=rows.device)
     for start in range(0, len(rows), units):
         mass = rows[start : start + units].abs().sum(dim=1, dtype=accumulator).double()
         total = mass.sum(dim=1, keepdim=True)
-        if not bool(total.isfinite().all()):
+        finite &= total.isfinite().all()
+        # Looked at once, before the last of them: a GPU would be waited for each time.
+        if start + units >= len(rows) and not finite:
             raise InvalidArgument("the weights hold NaN or infinity: locality is not defined")
         mass /= total
         if destination is not None:

@@ -73,9 +73,10 @@ class Batches:
         A batch is (inputs, targets): float32 (b, c, h, w), normalised, and (b,). All randomness
         comes from (seed, epoch, number of the batch), so a resumed epoch goes on bit for bit.
         """
-        order = torch.randperm(
-            len(self.inputs), generator=stream(Purpose.ORDER, self.seed, epoch)
-        ).to(self.inputs.device)
+        order = torch.randperm(len(self.inputs), generator=stream(Purpose.ORDER, self.seed, epoch))
+        if self.inputs.is_cuda:
+            # From pinned memory, so that the host need not wait until the device has taken it.
+            order = order.pin_memory().to(self.inputs.device, non_blocking=True)
         for number in range(start, len(self)):
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             inputs = self.inputs.index_select(0, rows)

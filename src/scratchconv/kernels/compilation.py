@@ -38,17 +38,24 @@ def compiled_serial(function: Kernel) -> Kernel:
     return _cached(function, parallel=False)
 
 
+# numpy: a division by zero gives NaN or infinity. Python's error could not leave a parallel loop.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
 def _cached(function: Kernel, *, parallel: bool) -> Kernel:
     try:
-        dispatcher = numba.njit(function, parallel=parallel, nogil=True, cache=True)
+        dispatcher = numba.njit(function, parallel=parallel, cache=True, **_OPTIONS)
     except RuntimeError:  # numba found no folder that it can write
-        dispatcher = numba.njit(function, parallel=parallel, nogil=True)
+        dispatcher = numba.njit(function, parallel=parallel, **_OPTIONS)
     return cast(Kernel, dispatcher)
 
 
 def compiled_inline(function: Kernel) -> Kernel:
     """Compile a scalar `function` that kernels call in their inner loop."""
-    return cast(Kernel, numba.njit(function))
+    return cast(Kernel, numba.njit(function, error_model="numpy"))
+
+
+_ANY_ORDER = {"reassoc", "contract", "nsz"}
 
 
 def compiled_reduction(function: Kernel) -> Kernel:
@@ -56,7 +63,7 @@ def compiled_reduction(function: Kernel) -> Kernel:
 
     Sums are then taken in another order than written, the same one at every call.
     """
-    return cast(Kernel, numba.njit(function, fastmath={"reassoc", "contract", "nsz"}))
+    return cast(Kernel, numba.njit(function, error_model="numpy", fastmath=_ANY_ORDER))
 
 
 def kernels_can_run() -> bool:

@@ -1,7 +1,8 @@
 """Products of a sparse weight with a batch, on the non-zeros only: forward, and both gradients.
 
-Activations are feature-major, (features, samples): every weight then meets one contiguous row of
-samples. They are float32, or bfloat16 as uint16 bit patterns; sums are float32 in either case.
+Activations are feature-major, (features, samples) and contiguous: every weight then meets one row
+of samples, and kernels read where it lies without asking. They are float32, or bfloat16 as uint16
+bit patterns; sums are float32 in either case.
 With weights W (units, features), inputs X (features, samples) and the gradient dY of the loss with
 respect to the output Y = WX + b:
 
@@ -30,7 +31,6 @@ from scratchconv.kernels.vector_code import PAIR, deinterleave, dot_products, we
 
 # float32, or uint16 holding bfloat16 bit patterns
 Activations = NDArray[Any]
-
 
 _ZERO = np.float32(0)
 _WIDE = 8 * PAIR  # 256 samples: sixteen sums in vectors leave half the registers for operands

@@ -51,9 +51,12 @@ class BetaLasso(torch.optim.Optimizer):
             a sparse gradient (at `step`), or a path that cannot be used.
     """
 
-    # With a GradScaler, gradients are unscaled before `step`: on the CPU its search for infinities
-    # is a pass that unscales anyway, so unscaling again inside the kernel would save nothing.
-    _step_supports_amp_scaling = False
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        # With a GradScaler, gradients are unscaled before `step`: on the CPU its search for
+        # infinities is a pass that unscales anyway, so unscaling again inside the kernel would
+        # save nothing. Deferred gradients it cannot reach: `step` sees its scale, and refuses.
+        return bool(self._deferred)
 
     def __init__(
         self,
@@ -109,6 +112,11 @@ class BetaLasso(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every parameter that has a gradient; `closure` recomputes and returns the loss."""
+        if self._deferred and getattr(self, "grad_scale", None) is not None:
+            raise InvalidArgument(
+                "a GradScaler cannot reach the gradients of sparse layers, which are never formed:"
+                " leave it out (bfloat16 needs none), or call Engine.to_dense() first"
+            )
         loss = None
         if closure is not None:
             with torch.enable_grad():

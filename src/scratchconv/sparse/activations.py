@@ -28,7 +28,7 @@ def storage_dtype(weight: Tensor) -> torch.dtype:
     if dtype != torch.bfloat16:
         raise InvalidArgument(
             f"autocast to {dtype}: sparse layers compute in float32 or bfloat16; use"
-            ' torch.autocast("cpu", torch.bfloat16)'
+            f' torch.autocast("{device}", torch.bfloat16)'
         )
     return dtype
 

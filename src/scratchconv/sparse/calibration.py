@@ -15,7 +15,7 @@ from scratchconv.kernels.sparse_rows import SparseRows
 from scratchconv.sparse.linear import Gradient, SparseLinear
 from scratchconv.sparse.screening import Screen
 from scratchconv.sparse.switching import SwitchAt
-from scratchconv.sparse.weight import CompressedWeight, DenseWeight, Rule, Weight
+from scratchconv.sparse.weight import CompressedWeight, DenseWeight, Rule
 
 # A compressed step costs a constant and a time for every non-zero: two densities tell both.
 _DENSITIES = (0.02, 0.1)
@@ -25,7 +25,7 @@ _DENSITIES = (0.02, 0.1)
 _MARGIN = 0.95
 _HYSTERESIS = 1.25
 
-_REPEATS = 3
+_REPEATS = 5
 _STILL = Rule(lr=0.0, lam=0.0, threshold=0.0)  # a step that changes nothing
 
 
@@ -48,8 +48,9 @@ def switch_at(
     inputs = torch.randn(features, samples, generator=generator).to(dtype)
     outputs = torch.randn(units, samples, generator=generator).to(dtype)
     gradient = Gradient(inputs, outputs, outputs.float().square().sum(1))
-    assert isinstance(layer.form, DenseWeight)
-    dense = _seconds(lambda: _step(layer.form, gradient, input_gradient))
+    form = layer.form
+    assert isinstance(form, DenseWeight)
+    dense = _seconds(lambda: _step(form, gradient, input_gradient))
     screen = Screen(features)
     # A bar that every unit fails by its norm and passes by its blocks: the usual case.
     screening = _seconds(lambda: _screen(screen, gradient))
@@ -62,7 +63,7 @@ def switch_at(
     return SwitchAt(min(below, 1.0), min(below * _HYSTERESIS, 1.0))
 
 
-def _step(form: Weight, gradient: Gradient, input_gradient: bool) -> None:
+def _step(form: DenseWeight | CompressedWeight, gradient: Gradient, input_gradient: bool) -> None:
     units = len(gradient.outputs)
     zeros = np.zeros(units, np.float32)
     form.outputs(

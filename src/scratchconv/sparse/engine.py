@@ -9,21 +9,24 @@ from functools import cache
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scratchconv.errors import InvalidArgument, unknown_name
+from scratchconv.kernels import gpu
 from scratchconv.optim import BetaLasso
 from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d, AbsorbedReLU
 from scratchconv.sparse.chains import absorbable, followers
 from scratchconv.sparse.layer_step import LayerStep, Regrowth
 from scratchconv.sparse.linear import SparseLinear
 from scratchconv.sparse.switching import ALWAYS_COMPRESSED, ALWAYS_DENSE, SwitchAt
-from scratchconv.sparse.weight import DenseWeight
 
 Mode = Literal["auto", "dense", "sparse"]
 
 # Layers with fewer weights cost next to nothing in any form: auto leaves them to PyTorch.
 SMALLEST = 1 << 18
+
+# Devices on which layers have the GPU's form. Tests add the CPU, where Triton interprets kernels.
+_GPUS = {"cuda"}
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Engine:
             parameter = layer.values
             self.optimizer.defer(parameter, None)
             if layer.batch_norm is not None:
-                layer.batch_norm.__class__ = nn.BatchNorm1d  # type: ignore[assignment]
+                layer.batch_norm.__class__ = nn.BatchNorm1d
             if layer.relu is not None:
                 layer.relu.__class__ = nn.ReLU
             for name in _ATTRIBUTES:
@@ -73,7 +76,7 @@ class Engine:
         for name, entry in state.items():
             step = self.steps[name]
             step.steps = int(entry["steps"])
-            if entry["compressed"]:
+            if entry["compressed"] and step.layer.compressible:
                 step.layer.compress()
             else:
                 step.layer.decompress()
@@ -84,13 +87,11 @@ class Engine:
         `step` counts from 1; `units`, `norms`, `blocks`, `pairs` and `revived` are those of
         `screening.Screened`, where the layer was screened.
         """
-        lines = []
-        for name, step in self.steps.items():
-            first = step.steps - len(step.record) + 1
-            for number, entry in enumerate(step.record, start=first):
-                lines.append({"step": number, "layer": name, **entry})
-            step.record.clear()
-        return lines
+        return [
+            {"step": line["step"], "layer": name, **line}
+            for name, step in self.steps.items()
+            for line in step.take_record()
+        ]
 
 
 _ATTRIBUTES = ("form", "batch_norm", "relu", "input_gradient_wanted", "_gradients")
@@ -107,12 +108,18 @@ def sparsify(
     """Make the linear layers of `model` train at the cost of the weights that are left.
 
     The model and the training loop go on as before; layers are changed in place and keep their
-    parameters' names. Taken over is every `nn.Linear` on the CPU whose weight `optimizer`
-    regularises (λ > 0); `Engine.left` tells why another was not. A BatchNorm1d and a ReLU that
-    follow it directly are computed with it.
+    parameters' names. Taken over is every `nn.Linear` whose weight `optimizer` regularises (λ > 0);
+    `Engine.left` tells why another was not. A BatchNorm1d and a ReLU that follow it directly are
+    computed with it.
 
     The weight's gradient is never formed: `weight.grad` stays None, and `optimizer.step` does the
     update. So nothing between `backward` and `step` can change that gradient (clipping, hooks).
+
+    On an NVIDIA GPU, where Triton must be installed (the extra `gpu`), layers are always dense, and
+    no step makes the host wait for the device. Which zero weights return is known from their whole
+    gradient alone. The bounds that spare a CPU most of it say so by lists whose lengths the host
+    would have to read at every step; and forming all of it, as the dense update does, leaves the
+    products of a compressed layer little to save.
 
     Args:
         model: also one wrapped by torch.compile.
@@ -120,14 +127,16 @@ def sparsify(
         mode: "auto": layers are dense, with the update fused into the weight gradient, until a
             timing on this machine, taken at the first step, says that compressed is faster; and
             back again. Layers with fewer than `SMALLEST` weights are left alone. "dense" and
-            "sparse": always in that form, whatever the size.
+            "sparse" (on the CPU only): always in that form, whatever the size.
         regrowth: "exact": every step is Algorithm 1, zero weights included; safe bounds decide
             which units need their whole gradient. K: zero weights of a compressed layer may
             return at every K-th step only.
-        switch_at: densities to change form at, by layer, instead of a timing (mode "auto").
+        switch_at: densities to change form at, by layer, instead of a timing (mode "auto", on the
+            CPU).
 
     Raises InvalidArgument: another optimizer, an unknown mode, a `regrowth` that is neither
-    "exact" nor at least 1, a name in `switch_at` that is not taken over, or no layer to take over.
+    "exact" nor at least 1, a name in `switch_at` that is not taken over, no layer to take over, or
+    a layer on a GPU that is to be compressed.
     """
     if not isinstance(optimizer, BetaLasso):
         raise InvalidArgument(
@@ -147,18 +156,26 @@ def sparsify(
         if group["lam"] > 0
     }
     uses = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
-    _stay_out_of_graphs()
+    _stay_out_of_graphs(SparseLinear)
     engine = Engine(model, optimizer)
     behind = followers(model)
+    taken = {}
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
         if reason := _why_not(module, regularised, uses, mode):
             engine.left[name] = reason
-            continue
+        else:
+            taken[name] = module
+            if _on_gpu(module.weight) and (mode == "sparse" or name in (switch_at or {})):
+                raise InvalidArgument(
+                    f"layer {name!r} is on {module.weight.device}, and layers are compressed on"
+                    ' the CPU only: give mode="auto" or "dense", and no switch_at for it'
+                )
+    for name, module in taken.items():
+        in_mode = {"dense": ALWAYS_DENSE, "sparse": ALWAYS_COMPRESSED}.get(mode)
+        at = ALWAYS_DENSE if _on_gpu(module.weight) else (switch_at or {}).get(name, in_mode)
         layer = _take_over(module, behind.get(module, []))
-        at = {"dense": ALWAYS_DENSE, "sparse": ALWAYS_COMPRESSED}.get(mode)
-        at = (switch_at or {}).get(name, at)
         step = LayerStep(layer, regrowth, at)
         optimizer.defer(layer.values, step)
         engine.layers[name], engine.steps[name] = layer, step
@@ -179,9 +196,13 @@ def sparsify(
 
 
 @cache
-def _stay_out_of_graphs() -> None:
-    """Let torch.compile leave sparse layers alone; not at import, where it costs a second."""
-    SparseLinear.forward = torch.compiler.disable(SparseLinear.forward)  # type: ignore[method-assign]
+def _stay_out_of_graphs(kind: type[nn.Module]) -> None:
+    """Let torch.compile leave these modules alone; not at import, where it costs a second."""
+    kind.forward = torch.compiler.disable(kind.forward)
+
+
+def _on_gpu(weight: Tensor) -> bool:
+    return weight.device.type in _GPUS
 
 
 def _why_not(
@@ -198,8 +219,15 @@ def _why_not(
     weight = layer.weight
     if not isinstance(weight, nn.Parameter):
         return "its weight is computed from other parameters (pruning, weight_norm)"
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        return f"its weight is {weight.dtype} on {weight.device}, not float32 on the CPU"
+    if weight.device.type not in ("cpu", "cuda") or weight.dtype != torch.float32:
+        return (
+            f"its weight is {weight.dtype} on {weight.device},"
+            " not float32 on the CPU or an NVIDIA GPU"
+        )
+    if _on_gpu(weight) and not gpu.available(weight.device):
+        return f"its weight is on {weight.device}, where the engine needs {gpu.NEEDED}"
+    if _on_gpu(weight) and not weight.is_contiguous():
+        return f"its weight has strides {weight.stride()}, not those of a contiguous matrix"
     if weight not in regularised:
         return "the optimizer does not regularise its weight (λ > 0)"
     if uses[weight] > 1:
@@ -216,15 +244,27 @@ def _take_over(linear: nn.Linear, behind: list[nn.Module]) -> SparseLinear:
     user, goes on holding the layer that is trained.
     """
     norm, relu = absorbable(linear, behind)
-    linear.__class__ = SparseLinear
+    layer_kind: type[SparseLinear] = SparseLinear
+    norm_kind: type[nn.BatchNorm1d] = AbsorbedBatchNorm1d
+    if _on_gpu(linear.weight):
+        # Here, since these modules import Triton.
+        from scratchconv.sparse.gpu_batch_norm import BatchNormReLU
+        from scratchconv.sparse.gpu_linear import GpuLinear
+
+        layer_kind, norm_kind = GpuLinear, BatchNormReLU
+        _stay_out_of_graphs(GpuLinear)
+        _stay_out_of_graphs(BatchNormReLU)
+        if norm is None or relu is None:
+            norm = relu = None  # the kernel does both; torch does one alone
+    linear.__class__ = layer_kind
     assert isinstance(linear, SparseLinear)
     parameter = linear._parameters["weight"]
     assert parameter is not None
-    linear.form = DenseWeight(parameter)
+    linear.form = linear.dense_form(parameter)
     linear._gradients = []
     linear.input_gradient_wanted = True
     if norm is not None:
-        norm.__class__ = AbsorbedBatchNorm1d
+        norm.__class__ = norm_kind
     if relu is not None:
         relu.__class__ = AbsorbedReLU
     # Past nn.Module's own book-keeping: these modules belong to the model, not to the layer.

@@ -16,7 +16,7 @@ from scratchconv.sparse import calibration
 from scratchconv.sparse.activations import numbers
 from scratchconv.sparse.linear import Gradient, SparseLinear
 from scratchconv.sparse.screening import Screen, Screened, product_rounding
-from scratchconv.sparse.switching import SwitchAt
+from scratchconv.sparse.switching import ALWAYS_DENSE, SwitchAt
 from scratchconv.sparse.weight import CompressedWeight, Rule
 
 Regrowth = Literal["exact"] | int
@@ -36,7 +36,8 @@ class LayerStep:
 
     Attributes:
         steps: steps taken.
-        record: what happened in the last steps, since it was last taken away; one dict a step.
+        record: what happened in the last steps, since it was last taken away; one dict a step. On a
+            GPU its numbers are tensors, which `take_record` reads.
     """
 
     def __init__(self, layer: SparseLinear, regrowth: Regrowth, switch_at: SwitchAt | None) -> None:
@@ -74,7 +75,7 @@ class LayerStep:
         self.record.append(
             {
                 "compressed": self.layer.compressed,
-                "nonzero": self.layer.nonzero,
+                "nonzero": self.layer.form.nonzero,
                 **({} if screened is None else asdict(screened)),
             }
         )
@@ -84,6 +85,19 @@ class LayerStep:
             input_gradient=self.layer.input_gradient_wanted,
         )
         self.switch()
+
+    def take_record(self) -> list[dict[str, Any]]:
+        """The record, with `step` counted from 1, and forget it."""
+        first = self.steps - len(self.record) + 1
+        lines = [{"step": step, **entry} for step, entry in enumerate(self.record, start=first)]
+        self.record.clear()
+        on_gpu = [line for line in lines if isinstance(line["nonzero"], Tensor)]
+        if on_gpu:
+            # All at once: the host waits for the device a single time.
+            numbers_read = torch.stack([line["nonzero"] for line in on_gpu]).tolist()
+            for line, number in zip(on_gpu, numbers_read, strict=True):
+                line["nonzero"] = number
+        return lines
 
     def time_forms(self, *, samples: int, dtype: torch.dtype, input_gradient: bool) -> None:
         """Find out by timing where to switch, unless that is known."""
@@ -96,6 +110,8 @@ class LayerStep:
         """Give the layer the form that its density asks for, once that is known."""
         if self.switch_at is None:
             return
+        if self.switch_at == ALWAYS_DENSE and not self.layer.compressed:
+            return  # a density would have to be read from a GPU
         density = self.layer.density
         if self.layer.compressed:
             if density > self.switch_at.above:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class SparseLinear(nn.Linear):
 
     Attributes:
         batch_norm, relu: the modules whose work this layer does too, or None.
+        compressible: whether the layer has a compressed form.
         input_gradient_wanted: whether the last backward pass formed one.
         form: the weight in its present form.
     """
@@ -50,8 +51,9 @@ class SparseLinear(nn.Linear):
     in_features: int
     out_features: int
     form: Weight
-    batch_norm: AbsorbedBatchNorm1d | None
+    batch_norm: nn.BatchNorm1d | None
     relu: nn.ReLU | None
+    compressible: ClassVar[bool] = True
     input_gradient_wanted: bool
     # Each with the version of its inputs, which are the caller's own memory where they can be.
     _gradients: list[tuple[Gradient, int]]
@@ -59,8 +61,7 @@ class SparseLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The weight, float32 (out_features, in_features); built anew while it is compressed."""
-        form = self.form
-        return form.parameter if isinstance(form, DenseWeight) else form.to_dense()
+        return self.form.to_dense() if self.compressed else self.form.parameter
 
     @property
     def values(self) -> nn.Parameter:
@@ -74,7 +75,7 @@ class SparseLinear(nn.Linear):
     @property
     def nonzero(self) -> int:
         """How many weights are not zero."""
-        return self.form.nonzero
+        return int(self.form.nonzero)
 
     @property
     def density(self) -> float:
@@ -84,6 +85,11 @@ class SparseLinear(nn.Linear):
     def nonzero_per_unit(self) -> Tensor:
         """How many weights of each unit are not zero: int64 (out_features,)."""
         return self.form.nonzero_per_unit()
+
+    @staticmethod
+    def dense_form(parameter: nn.Parameter) -> Weight:
+        """The form that holds the whole matrix."""
+        return DenseWeight(parameter)
 
     def compress(self) -> None:
         """Keep the non-zeros only. Gradients that wait for a step stay good."""
@@ -95,13 +101,21 @@ class SparseLinear(nn.Linear):
         if self.compressed:
             parameter = self.values
             parameter.data = self.form.to_dense()
-            self.form = DenseWeight(parameter)
+            self.form = self.dense_form(parameter)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def rows_of(self, input: Tensor) -> Tensor:
+        """The samples of `input` (…, in_features) one after the other: (samples, in_features).
+
+        Raises InvalidArgument for another shape.
+        """
         if input.shape[-1:] != (self.in_features,):
             raise InvalidArgument(
                 f"input has shape {tuple(input.shape)}: this layer takes (…, {self.in_features})"
             )
+        return input.reshape(-1, self.in_features)
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = self.rows_of(input)
         if not kernels_can_run():
             raise InvalidArgument(
                 "sparse layers cannot run in a process forked from one that used them: call"
@@ -114,7 +128,7 @@ class SparseLinear(nn.Linear):
                 f" takes (samples, {self.in_features})"
             )
         output: Tensor = _Product.apply(
-            input.reshape(-1, self.in_features),
+            rows,
             self.values,
             self.bias,
             None if norm is None else norm.weight,
@@ -148,9 +162,11 @@ class SparseLinear(nn.Linear):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         moved = fn(self.values.detach().new_empty(0))
-        if moved.dtype != torch.float32 or moved.device.type != "cpu":
+        device = self.values.device
+        if moved.dtype != torch.float32 or moved.device != device:
+            home = "the CPU" if device.type == "cpu" else device
             raise InvalidArgument(
-                f"sparse layers are float32 on the CPU, not {moved.dtype} on {moved.device}: call"
+                f"sparse layers are float32 on {home}, not {moved.dtype} on {moved.device}: call"
                 " to_dense() of the engine first"
             )
         moved_layer: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -169,7 +185,7 @@ class SparseLinear(nn.Linear):
         super()._load_from_state_dict(state_dict, prefix, *others)
         parameter = self._parameters["weight"]  # another one after load_state_dict(assign=True)
         assert parameter is not None
-        self.form = DenseWeight(parameter)
+        self.form = self.dense_form(parameter)
         if compressed:
             self.compress()
 
@@ -197,9 +213,11 @@ class _Product(torch.autograd.Function):
         # x̂ is read again by the backward pass only.
         kept = units.statistics != batch_norm.NONE and recorded and any(ctx.needs_input_grad)
         normalised = inputs.new_empty(layer.out_features, inputs.shape[1]) if kept else None
-        outputs = layer.form.outputs(inputs, units, normalised)
+        form = layer.form
+        assert isinstance(form, DenseWeight | CompressedWeight)
+        outputs = form.outputs(inputs, units, normalised)
         if units.statistics == batch_norm.BATCH:
-            assert layer.batch_norm is not None
+            assert isinstance(layer.batch_norm, AbsorbedBatchNorm1d)
             layer.batch_norm.track(units.mean, units.variance, inputs.shape[1])
         ctx.layer, ctx.units = layer, units
         ctx.save_for_backward(inputs, outputs if units.relu else None, normalised, values)
@@ -225,7 +243,7 @@ class _Product(torch.autograd.Function):
         layer.input_gradient_wanted = ctx.needs_input_grad[0]
         if ctx.needs_input_grad[0]:
             input_gradient = layer.form.input_gradient(sums_gradient).t()
-        if ctx.needs_input_grad[1] and _reaches(ctx.next_functions[1][0]):
+        if ctx.needs_input_grad[1] and reaches(ctx.next_functions[1][0]):
             factors = Gradient(inputs, sums_gradient, torch.from_numpy(of_units.square))
             layer._gradients.append((factors, inputs._version))
         parts = (of_units.bias, of_units.scale, of_units.shift)
@@ -241,7 +259,7 @@ class _Product(torch.autograd.Function):
         )
 
 
-def _reaches(leaf: Any) -> bool:
+def reaches(leaf: Any) -> bool:
     """Whether this backward pass is to give `leaf` its gradient: autograd.grad may not ask."""
     wanted: bool = torch._C._will_engine_execute_node(leaf)
     return wanted

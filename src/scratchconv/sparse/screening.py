@@ -18,6 +18,7 @@ the leading directions of X, found by subspace iteration that goes on from step 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -106,7 +107,9 @@ class Screen:
         # A Q with the constant direction first, orthonormal whatever the images are.
         basis = torch.linalg.qr(together)[0].to(inputs.dtype)
         wide = basis.float()
-        error = torch.linalg.matrix_norm(wide.t() @ wide - torch.eye(1 + rank)).item()
+        excess = wide.t() @ wide - torch.eye(1 + rank)
+        finite = bool(excess.isfinite().all())
+        error = torch.linalg.matrix_norm(excess, 2).item() if finite else math.nan
         leading = torch.mm(inputs, basis[:, 1:]).float()
         self._directions[:, :rank] = leading / leading.norm(dim=0).clamp_min(1e-20)
         return basis, error

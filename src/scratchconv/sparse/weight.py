@@ -1,7 +1,7 @@
-"""The two forms of a layer's weight: dense with a fused update, and compressed to its non-zeros.
+"""The forms of a layer's weight on the CPU: dense with a fused update, and compressed to non-zeros.
 
-Both offer the same four operations on feature-major activations, and both perform the same
-algorithm; only what they cost differs.
+All forms, that of the GPU too (`gpu_weight.py`), offer the same operations on feature-major
+activations and perform the same algorithm; only what they cost differs.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Weight(Protocol):
     """A weight (units, features) in one of its forms; the numbers are those of `parameter`."""
 
     parameter: nn.Parameter
-    nonzero: int
 
-    def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
-        """z (units, samples) from X (features, samples); x̂ into `normalised` if given."""
+    @property
+    def nonzero(self) -> int | Tensor:
+        """How many weights are not zero: on a GPU a tensor, since reading it waits."""
 
     def input_gradient(self, gradient: Tensor) -> Tensor:
         """dX = Wᵀ dY, (features, samples) from (units, samples)."""
@@ -64,23 +64,44 @@ class Weight(Protocol):
         """int64 (units,)."""
 
 
-class DenseWeight:
+class MasterWeight:
     """All weights in float32, beside a bfloat16 copy where products are in bfloat16."""
 
     def __init__(self, parameter: nn.Parameter) -> None:
         self.parameter = parameter
-        self.nonzero = int(torch.count_nonzero(parameter.detach()))
         self._copy: Tensor | None = None
         self._copied_version = -1
 
+    def input_gradient(self, gradient: Tensor) -> Tensor:
+        return torch.mm(self._operand(gradient.dtype).t(), gradient)
+
+    def to_dense(self) -> Tensor:
+        return self.parameter.detach()
+
+    def _operand(self, dtype: torch.dtype) -> Tensor:
+        """The weights in `dtype`, from the copy where it is still theirs."""
+        theta = self.parameter.detach()
+        if dtype == torch.float32:
+            return theta
+        if self._copy is None or self._copied_version != self.parameter._version:
+            self._copy = theta.to(dtype)
+            self._copied_version = self.parameter._version
+        return self._copy
+
+
+class DenseWeight(MasterWeight):
+    """All weights, on the CPU."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        super().__init__(parameter)
+        self.nonzero = int(torch.count_nonzero(parameter.detach()))
+
     def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
+        """z (units, samples) from X (features, samples); x̂ into `normalised` if given."""
         sums = torch.mm(self._operand(inputs.dtype), inputs)
         kept = no_rows(inputs.dtype) if normalised is None else numbers(normalised)
         batch_norm.dense_units(numbers(sums), units, kept, numbers(sums))
         return sums
-
-    def input_gradient(self, gradient: Tensor) -> Tensor:
-        return torch.mm(self._operand(gradient.dtype).t(), gradient)
 
     def update(self, inputs: Tensor, gradient: Tensor, rule: Rule) -> None:
         theta = self.parameter.detach()
@@ -104,21 +125,8 @@ class DenseWeight:
         self._copied_version = self.parameter._version
         self.nonzero = int(nonzero.sum())
 
-    def to_dense(self) -> Tensor:
-        return self.parameter.detach()
-
     def nonzero_per_unit(self) -> Tensor:
         return torch.count_nonzero(self.parameter.detach(), dim=1)
-
-    def _operand(self, dtype: torch.dtype) -> Tensor:
-        """The weights in `dtype`, from the copy where it is still theirs."""
-        theta = self.parameter.detach()
-        if dtype == torch.float32:
-            return theta
-        if self._copy is None or self._copied_version != self.parameter._version:
-            self._copy = theta.to(dtype)
-            self._copied_version = self.parameter._version
-        return self._copy
 
 
 class CompressedWeight:
@@ -144,6 +152,7 @@ class CompressedWeight:
         return self.rows.units, self.rows.features
 
     def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
+        """z (units, samples) from X (features, samples); x̂ into `normalised` if given."""
         outputs = inputs.new_empty(self.rows.units, inputs.shape[1])
         kept = no_rows(inputs.dtype) if normalised is None else numbers(normalised)
         batch_norm.sparse_units(self.rows, numbers(inputs), units, kept, numbers(outputs))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from scratchconv import data, models, optim, sparse
 from scratchconv.errors import InvalidArgument
+from scratchconv.kernels import gpu
 from scratchconv.training.config import RunConfig
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
 from scratchconv.training.schedule import lam_for_length
@@ -74,8 +75,11 @@ class Setup:
         }
 
     def _switch_at(self) -> dict[str, list[float]] | None:
-        """The densities that each layer changes its form at: timed once, then part of the run."""
-        if self.engine is None:
+        """The densities that each layer changes its form at: timed once, then part of the run.
+
+        None on a GPU, where layers stay dense: a CPU that goes on with the run times them.
+        """
+        if self.engine is None or self.device.type != "cpu":
             return None
         return {
             name: [step.switch_at.below, step.switch_at.above]
@@ -141,7 +145,8 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim >= 2)
     before = before or {}
     precision = resolve_precision(before.get("precision") or config.precision, device, weights)
-    engine = _engine(config, model, optimizer, device, precision, before.get("switch_at"))
+    timed = before.get("switch_at") if device.type == "cpu" else None
+    engine = _engine(config, model, optimizer, device, precision, timed)
     return Setup(
         config=config,
         dataset=dataset,
@@ -172,8 +177,10 @@ def _engine(
     cannot = None
     if not isinstance(optimizer, optim.BetaLasso):
         cannot = f"it trains by beta-lasso, not by {config.method}"
-    elif device.type != "cpu":
-        cannot = f"it runs on the CPU, not on {device}"
+    elif device.type == "cuda" and not gpu.available(device):
+        cannot = f"on {device} it needs {gpu.NEEDED}"
+    elif device.type == "cuda" and config.engine == "sparse":
+        cannot = f"on {device} its layers are always dense"
     elif precision == "fp16":
         cannot = "it computes in fp32 or bf16, not in fp16"
     if config.engine == "torch" or (cannot and config.engine == "auto"):

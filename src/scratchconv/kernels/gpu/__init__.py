@@ -16,10 +16,13 @@ import os
 
 import torch
 
+NEEDED = "Triton for NVIDIA GPUs (pip install 'scratchconv[gpu]'), without TRITON_INTERPRET"
+"""What is missing where `available` says no for a GPU."""
+
 
 def available(device: torch.device | str) -> bool:
     """Whether the kernels of this folder run on tensors of `device`."""
-    if importlib.util.find_spec("triton") is None:
+    if importlib.util.find_spec("triton") is None or torch.version.hip is not None:
         return False
     return torch.device(device).type == ("cpu" if _interpreter_asked_for() else "cuda")
 

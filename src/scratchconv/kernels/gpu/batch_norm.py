@@ -16,7 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scratchconv.errors import InvalidArgument
-from scratchconv.kernels.gpu.compilation import check_on_one_device, check_tensor, kernel, rounded
+from scratchconv.kernels.gpu.compilation import (
+    check_on_one_device,
+    check_tensor,
+    kernel,
+    on_device_of,
+    rounded,
+)
 
 MOST_SAMPLES = 4096
 """Samples of a batch that a program can hold."""
@@ -104,15 +110,16 @@ def batch_norm_relu(
     output, normalised = x.new_empty(features, samples), x.new_empty(features, samples)
     mean, inverse_deviation = (weight.new_empty(features) for _ in range(2))
     if features:
-        _forward[(features,)](
-            *(x, weight, bias),
-            *(weight if running_mean is None else running_mean,),
-            *(weight if running_variance is None else running_variance,),
-            *(output, normalised, mean, inverse_deviation),
-            *(samples, x.stride(0), momentum, eps),
-            HAS_RUNNING=running_mean is not None,
-            **_launch_options(samples),
-        )
+        with on_device_of(x):
+            _forward[(features,)](
+                *(x, weight, bias),
+                *(weight if running_mean is None else running_mean,),
+                *(weight if running_variance is None else running_variance,),
+                *(output, normalised, mean, inverse_deviation),
+                *(samples, x.stride(0), momentum, eps),
+                HAS_RUNNING=running_mean is not None,
+                **_launch_options(samples),
+            )
     return Normalised(output, normalised, mean, inverse_deviation)
 
 
@@ -191,12 +198,13 @@ def batch_norm_relu_backward(gradient: Tensor, forward: Normalised, weight: Tens
     of_input = gradient.new_empty(features, samples)
     of_weight, of_bias = (weight.new_empty(features) for _ in range(2))
     if of_input.numel():
-        _backward[(features,)](
-            *(gradient, forward.output, forward.normalised),
-            *(weight, forward.inverse_deviation, of_input, of_weight, of_bias),
-            *(samples, gradient.stride(0)),
-            **_launch_options(samples),
-        )
+        with on_device_of(gradient):
+            _backward[(features,)](
+                *(gradient, forward.output, forward.normalised),
+                *(weight, forward.inverse_deviation, of_input, of_weight, of_bias),
+                *(samples, gradient.stride(0)),
+                **_launch_options(samples),
+            )
     return Gradients(of_input, of_weight, of_bias)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -52,6 +53,11 @@ def add_product(
         left = left.to(tl.float32)
         right = right.to(tl.float32)
     return tl.dot(left, right, total, input_precision=precision)
+
+
+def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Inside, kernels are launched on the device of `tensor`, which need not be the current one."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def check_on_one_device(tensors: dict[str, Tensor | None]) -> None:

@@ -29,6 +29,7 @@ from scratchconv.kernels.gpu.compilation import (
     check_on_one_device,
     check_tensor,
     kernel,
+    on_device_of,
     rounded,
 )
 from scratchconv.kernels.gpu.pattern import Pattern
@@ -84,19 +85,20 @@ def product(
     outputs = x.new_empty(pattern.rows, samples)
     if outputs.numel():
         block = _block(samples)
-        _product[(pattern.rows, triton.cdiv(samples, block))](
-            *(values, pattern.indices, pattern.offsets, pattern.order),
-            *(values if pattern.positions is None else pattern.positions,),
-            *(x, values if bias is None else bias.contiguous(), outputs),
-            *(samples, x.stride(0)),
-            HAS_POSITIONS=pattern.positions is not None,
-            HAS_BIAS=bias is not None,
-            RELU=relu,
-            NONZEROS=_NONZEROS,
-            BLOCK_SAMPLES=block,
-            num_warps=_WARPS,
-            enable_fp_fusion=True,
-        )
+        with on_device_of(x):
+            _product[(pattern.rows, triton.cdiv(samples, block))](
+                *(values, pattern.indices, pattern.offsets, pattern.order),
+                *(values if pattern.positions is None else pattern.positions,),
+                *(x, values if bias is None else bias.contiguous(), outputs),
+                *(samples, x.stride(0)),
+                HAS_POSITIONS=pattern.positions is not None,
+                HAS_BIAS=bias is not None,
+                RELU=relu,
+                NONZEROS=_NONZEROS,
+                BLOCK_SAMPLES=block,
+                num_warps=_WARPS,
+                enable_fp_fusion=True,
+            )
     return outputs
 
 
@@ -203,16 +205,17 @@ def update_nonzeros(
     if pattern.rows == 0:
         return
     samples = dY.shape[1]
-    _update_nonzeros[(pattern.rows,)](
-        *(values, pattern.indices, pattern.offsets, pattern.order),
-        *(values if counts is None else counts, dY, X, options),
-        *(samples, dY.stride(0), X.stride(0)),
-        HAS_COUNTS=counts is not None,
-        NONZEROS=_NONZEROS,
-        BLOCK_SAMPLES=_block(samples),
-        num_warps=_WARPS,
-        enable_fp_fusion=False,  # each operation of the update is rounded on its own
-    )
+    with on_device_of(values):
+        _update_nonzeros[(pattern.rows,)](
+            *(values, pattern.indices, pattern.offsets, pattern.order),
+            *(values if counts is None else counts, dY, X, options),
+            *(samples, dY.stride(0), X.stride(0)),
+            HAS_COUNTS=counts is not None,
+            NONZEROS=_NONZEROS,
+            BLOCK_SAMPLES=_block(samples),
+            num_warps=_WARPS,
+            enable_fp_fusion=False,  # each operation of the update is rounded on its own
+        )
 
 
 @kernel

@@ -26,6 +26,7 @@ from scratchconv.kernels.gpu.compilation import (
     check_on_one_device,
     check_tensor,
     kernel,
+    on_device_of,
     rounded,
 )
 
@@ -110,16 +111,17 @@ def fused_update(
         tiles = triton.cdiv(units, meta["BLOCK_UNITS"]) * triton.cdiv(inputs, meta["BLOCK_INPUTS"])
         return (tiles,)
 
-    _launch(
-        grid,
-        # Without a copy or counts their pointers are never followed.
-        *(theta, theta if copy is None else copy, theta if counts is None else counts),
-        *(dY, X, options, units, inputs, samples),
-        *(dY.stride(0), dY.stride(1), X.stride(0), X.stride(1)),
-        HAS_COPY=copy is not None,
-        HAS_COUNTS=counts is not None,
-        PRECISION="ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32",
-    )
+    with on_device_of(theta):
+        _launch(
+            grid,
+            # Without a copy or counts their pointers are never followed.
+            *(theta, theta if copy is None else copy, theta if counts is None else counts),
+            *(dY, X, options, units, inputs, samples),
+            *(dY.stride(0), dY.stride(1), X.stride(0), X.stride(1)),
+            HAS_COPY=copy is not None,
+            HAS_COUNTS=counts is not None,
+            PRECISION="ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32",
+        )
 
 
 @kernel
