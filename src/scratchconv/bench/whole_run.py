@@ -78,6 +78,7 @@ def run_config(options: BenchOptions) -> RunConfig:
         batch_size=options.batch_size,
         seed=options.seed,
         device="cpu",
+        engine="torch",  # each side makes of the plain network what it needs
     )
 
 

@@ -116,10 +116,10 @@ def sparsify(
     update. So nothing between `backward` and `step` can change that gradient (clipping, hooks).
 
     On an NVIDIA GPU, where Triton must be installed (the extra `gpu`), layers are always dense, and
-    no step makes the host wait for the device. Which zero weights return is known from their whole
-    gradient alone. The bounds that spare a CPU most of it say so by lists whose lengths the host
-    would have to read at every step; and forming all of it, as the dense update does, leaves the
-    products of a compressed layer little to save.
+    no step makes the host wait for the device (if the learning rate is a number, not a tensor on
+    it). Which zero weights return follows from the gradient of all of them. The bounds that spare a
+    CPU most of it give lists whose lengths the host would have to read at every step, and forming
+    all of it, as the dense update does, leaves a compressed layer only the other products to save.
 
     Args:
         model: also one wrapped by torch.compile.

@@ -50,7 +50,7 @@ class LayerStep:
 
     def forget(self) -> None:
         """Forget the gradients of the backward passes since the last step."""
-        self.layer.take_gradients()
+        self.layer.forget_gradients()
 
     @torch.no_grad()
     def step(self, lr: float, lam: float, beta: float) -> None:

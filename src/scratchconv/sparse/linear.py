@@ -156,6 +156,10 @@ class SparseLinear(nn.Linear):
         # A sum of gradients is one gradient over all their samples.
         return Gradient(torch.cat(inputs, 1), torch.cat(outputs, 1), sum(squares))
 
+    def forget_gradients(self) -> None:
+        """Forget the gradients of the backward passes since the last step."""
+        self._gradients = []
+
     def __getstate__(self) -> dict[str, Any]:
         # A copy has no gradients, as copies of plain parameters have none.
         return {**self.__dict__, "_gradients": []}
