@@ -24,7 +24,7 @@ format: $(VENV)/installed-for-tests
 	$(BIN)/ruff check --fix .
 
 readme: $(VENV)/installed
-	$(BIN)/python -m scratchconv.experiments.results_table
+	$(BIN)/python -m scratchconv.experiments.readme
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

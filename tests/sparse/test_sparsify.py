@@ -330,6 +330,13 @@ def test_another_optimizer_is_refused_with_the_remedy():
         sc.sparsify(model, torch.optim.SGD(model.parameters(), lr=0.1))
 
 
+def test_a_model_of_several_devices_is_refused():
+    model = network()
+    optimizer = sc.BetaLasso(sc.param_groups(model, lam=1e-3))
+    with pytest.raises(InvalidArgument, match="DataParallel cannot average"):
+        sc.sparsify(nn.DataParallel(model), optimizer)
+
+
 def test_a_model_with_nothing_to_take_over_is_refused_with_the_reasons():
     model = nn.Sequential(nn.Conv2d(1, 1, 3))
     with pytest.raises(InvalidArgument, match=r"no linear layer of Sequential.*it has none"):

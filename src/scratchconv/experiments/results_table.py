@@ -1,8 +1,4 @@
-"""The README's results table, drawn from the committed records of ``sgd_and_beta_lasso``.
-
-``python -m scratchconv.experiments.results_table`` writes it into ``README.md`` between its two
-marks; a test fails while the README is stale.
-"""
+"""The README's table of accuracies, drawn from the committed records of `sgd_and_beta_lasso`."""
 
 from __future__ import annotations
 
@@ -12,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scratchconv.errors import ScratchconvError
-from scratchconv.experiments.command import run_command
 from scratchconv.experiments.sgd_and_beta_lasso import SEEDS
 from scratchconv.training import Run, load_run
-
-BEGIN = "<!-- results: written by make readme -->"
-END = "<!-- end of results -->"
 
 _GROUPS = {
     "fifteen/sgd": "SGD",
@@ -98,27 +90,3 @@ def _result(run: Run) -> dict[str, Any]:
     if run.result is None:
         raise ScratchconvError(f"{run.directory} is not finished")
     return run.result
-
-
-def with_table(readme: str, table: str) -> str:
-    """``readme`` with ``table`` between its two marks."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ScratchconvError(f"the README lacks its marks {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
-def main(readme: Path = Path("README.md"), records: Path = Path("results/laptop")) -> None:
-    """Write the table into the README.
-
-    Args:
-        readme: The file with the two marks.
-        records: Folder of the runs of sgd_and_beta_lasso.
-    """
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(with_table(text, results_table(records)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -30,6 +30,9 @@ _REMEMBERED = 20_000
 # Numbers in a tile of the gradient.
 _TILE = 3 << 20
 
+# Products of int8 take half the time of bfloat16 where the processor has instructions for them.
+_INT8_IS_FAST = hasattr(torch, "_int_mm") and torch.cpu._is_vnni_supported()
+
 
 class LayerStep:
     """Takes the steps of one layer's weight for `BetaLasso` (its `DeferredStep`).
@@ -137,20 +140,56 @@ def _zeros_at_least(
     inputs, outputs = gradient.inputs, gradient.outputs
     if len(units) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
-    # A tile's numbers are rounded, so it is asked for a little less than the bar; what it finds
-    # is computed again below.
+    find = _by_levels if _INT8_IS_FAST else _by_products
+    row, column = find(inputs, outputs[units], gradient.square[units].sqrt(), bar)
+    unit = units.numpy()[row]
+    new = ~screening.are_stored(unit, column, form.rows.columns, form.rows.offsets)
+    unit, column = unit[new], column[new]
+    # What was found by rounded numbers is computed in those that the non-zeros are updated with.
+    slopes = sparse_products.gradients_at(unit, column, numbers(inputs), numbers(outputs))
+    return unit, column, slopes
+
+
+def _by_products(
+    inputs: Tensor, outputs: Tensor, lengths: Tensor, bar: float
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Where the gradient may reach the bar, from all of it: rows of `outputs`, features."""
+    # A tile's numbers are rounded, so it is asked for a little less than the bar.
     longest = float(np.sqrt(screening.row_squares(numbers(inputs)).max()))
-    lost = product_rounding(inputs.shape[1]) * longest * gradient.square.sqrt()
-    nearly = bar * (1 - 2**-8) - lost
-    found: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
-    rows = max(1, _TILE // max(1, len(inputs)))
-    for chosen in units.split(rows):
-        tile = torch.mm(outputs[chosen], inputs.t())
-        row, column = screening.at_least(numbers(tile), nearly[chosen].numpy())
-        row = chosen.numpy()[row]
-        new = ~screening.are_stored(row, column, form.rows.columns, form.rows.offsets)
-        found.append((row[new], column[new]))
-    unit = np.concatenate([row for row, _ in found])
-    feature = np.concatenate([column for _, column in found])
-    slopes = sparse_products.gradients_at(unit, feature, numbers(inputs), numbers(outputs))
-    return unit, feature, slopes
+    lost = product_rounding(inputs.shape[1]) * longest * lengths
+    nearly = (bar * (1 - 2**-8) - lost).numpy()
+    found = []
+    for tile in _tiles(len(outputs), len(inputs)):
+        slopes = torch.mm(outputs[tile], inputs.t())
+        row, column = screening.at_least(numbers(slopes), nearly[tile])
+        found.append((tile.start + row, column))
+    return _together(found)
+
+
+def _by_levels(
+    inputs: Tensor, outputs: Tensor, lengths: Tensor, bar: float
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """As `_by_products`, from products of int8 levels, whose error has a bound of its own."""
+    features, units = (screening.quantised(numbers(rows)) for rows in (inputs, outputs))
+    levels = torch.from_numpy(features.levels).t()
+    nearly = bar * (1 - 2**-12)  # sums in float32 stand in the bounds
+    found = []
+    tiles = _tiles(len(outputs), len(inputs))
+    buffer = torch.empty(tiles[0].stop, len(inputs), dtype=torch.int32)
+    for tile in tiles:
+        products = buffer[: tile.stop - tile.start]
+        torch._int_mm(torch.from_numpy(units.levels[tile]), levels, out=products)
+        row, column = screening.may_reach(products.numpy(), units.rows(tile), features, nearly)
+        found.append((tile.start + row, column))
+    return _together(found)
+
+
+def _tiles(rows: int, columns: int) -> list[slice]:
+    height = max(1, _TILE // max(1, columns))
+    return [slice(first, min(first + height, rows)) for first in range(0, rows, height)]
+
+
+def _together(
+    found: list[tuple[NDArray[np.int64], NDArray[np.int32]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    return np.concatenate([row for row, _ in found]), np.concatenate([place for _, place in found])

@@ -1,0 +1,49 @@
+"""The README's numbers are those of the committed records."""
+
+from pathlib import Path
+
+import pytest
+
+from scratchconv.errors import ScratchconvError
+from scratchconv.experiments import readme
+from scratchconv.experiments.readme import with_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+MARKS = (
+    "before\n<!-- results: written by make readme -->\nold\n<!-- end of results -->\nbetween\n"
+    "<!-- speed: written by make readme -->\nold\n<!-- end of speed -->\nafter\n"
+)
+
+
+def test_the_readme_is_not_stale():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_tables(text, ROOT / "results") == text, "run: make readme"
+
+
+def test_only_what_stands_between_the_marks_is_replaced(monkeypatch):
+    monkeypatch.setattr(readme, "results_table", lambda folder: "accuracies")
+    monkeypatch.setattr(readme, "speed_table", lambda folder: "speeds")
+    written = with_tables(MARKS, Path("anywhere"))
+    assert written.splitlines() == [
+        "before",
+        "<!-- results: written by make readme -->",
+        "accuracies",
+        "<!-- end of results -->",
+        "between",
+        "<!-- speed: written by make readme -->",
+        "speeds",
+        "<!-- end of speed -->",
+        "after",
+    ]
+
+
+@pytest.mark.parametrize("lost", ["results: written", "end of results", "end of speed"])
+def test_a_readme_without_its_marks_is_refused(lost):
+    with pytest.raises(ScratchconvError, match="lacks its marks"):
+        with_tables(MARKS.replace(lost, ""), ROOT / "results")
+
+
+def test_a_missing_record_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "results_table", lambda folder: "accuracies")
+    with pytest.raises(ScratchconvError, match=r"steps.bench\.json cannot be read"):
+        with_tables(MARKS, tmp_path)
