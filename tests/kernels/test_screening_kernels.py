@@ -184,3 +184,65 @@ def test_any_number_of_threads(bfloat16):
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
     assert rows.size > 2**15
+
+
+@pytest.mark.parametrize("samples", [1, 31, 32, 33, 300])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_levels_and_what_they_lose(samples, bfloat16):
+    rng = np.random.default_rng(samples)
+    wide = rng.standard_normal((7, samples)).astype(np.float32) * rng.lognormal(size=(7, 1))
+    wide[3] = 0
+    rows = wide.astype(np.float32)
+    if bfloat16:
+        rows = torch.from_numpy(rows).bfloat16().view(torch.uint16).numpy()
+    found, plain = screening.quantised(rows), screening.quantised_plain(rows)
+    assert (found.levels == plain.levels).all()
+    assert np.abs(found.levels.astype(int)).max() == 127
+    exact = in_float32(rows).astype(float)
+    stands_for = found.levels.astype(float) * found.scales[:, None].astype(float)
+    np.testing.assert_allclose(found.kept, np.linalg.norm(stands_for, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.lost, np.linalg.norm(exact - stands_for, axis=1), rtol=1e-3, atol=1e-6
+    )
+    assert (found.lengths * (1 + 1e-5) >= np.linalg.norm(exact, axis=1)).all()
+    some = found.rows(slice(2, 5))
+    assert (some.levels == found.levels[2:5]).all()
+    assert (some.lost == found.lost[2:5]).all()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_levels_of_a_row_that_is_not_finite_bound_nothing(wrong):
+    rows = np.ones((3, 40), np.float32)
+    rows[1, 5] = wrong
+    units = screening.quantised(rows)
+    assert np.isnan(units.lost[1])
+    assert np.isfinite(units.lost[[0, 2]]).all()
+    found, _ = screening.may_reach(np.zeros((3, 3), np.int32), units, units, 1e9)
+    assert set(found) == {0, 1, 2}  # row 1 with every column, every row with column 1
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 5, 64, 130]), st.floats(0.05, 4))
+@settings(deadline=None, max_examples=60)
+def test_no_product_that_reaches_the_bar_is_missed(seed, samples, bar):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_t(2, (9, samples)).astype(np.float32)
+    y = rng.standard_t(2, (13, samples)).astype(np.float32)
+    units, features = screening.quantised(x), screening.quantised(y)
+    products = units.levels.astype(np.int32) @ features.levels.astype(np.int32).T
+    found = screening.may_reach(products, units, features, bar * (1 - 2**-12))
+    plain = screening.may_reach_plain(products, units, features, bar * (1 - 2**-12))
+    exact = x.astype(float) @ y.astype(float).T
+    reached = set(zip(*np.nonzero(np.abs(exact) >= bar), strict=True))
+    assert reached <= set(zip(*found, strict=True))
+    # One may see the last bits of a bound where the other does not.
+    assert len(set(zip(*found, strict=True)) ^ set(zip(*plain, strict=True))) <= 1
+
+
+def test_few_products_that_stay_below_the_bar_are_found():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 200, 256)).astype(np.float32)
+    units, features = screening.quantised(x), screening.quantised(y)
+    products = units.levels.astype(np.int32) @ features.levels.astype(np.int32).T
+    found, _ = screening.may_reach(products, units, features, 60.0)
+    exact = np.abs(x @ y.T)
+    assert 0 < (exact >= 60).sum() <= len(found) <= (exact >= 45).sum()

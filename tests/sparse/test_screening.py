@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from scratchconv.kernels import screening as kernels
+from scratchconv.sparse import layer_step
 from scratchconv.sparse.activations import numbers
 from scratchconv.sparse.linear import Gradient
 from scratchconv.sparse.screening import Screen, Screened
+from scratchconv.sparse.weight import CompressedWeight
 
 ORDINARY = settings(deadline=None, max_examples=400)
 DTYPES = [torch.float32, torch.bfloat16]
@@ -211,3 +213,25 @@ def test_an_input_that_is_not_finite_keeps_every_unit(dtype: torch.dtype, value:
     assert len(kept) == 30
     kept, _ = screen.units_to_check(good, bar)
     assert set(np.nonzero(largest_slopes(good) >= bar)[0]) <= set(kept.tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_int8_levels_and_full_products_find_the_same_weights(monkeypatch, dtype):
+    if not hasattr(torch, "_int_mm"):
+        pytest.skip("this torch has no int8 product")
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(50, 70, generator=generator).to(dtype)
+    outputs = torch.randn(30, 70, generator=generator).to(dtype)
+    gradient = Gradient(inputs, outputs, outputs.float().square().sum(1))
+    weight = torch.randn(30, 50, generator=generator)
+    weight[torch.rand(30, 50, generator=generator) < 0.8] = 0
+    form = CompressedWeight.of(nn.Parameter(weight))
+    bar = float((outputs.float() @ inputs.float().t()).abs().quantile(0.9))
+    found = []
+    for fast in (False, True):
+        monkeypatch.setattr(layer_step, "_INT8_IS_FAST", fast)
+        unit, feature, slope = layer_step._zeros_at_least(form, gradient, torch.arange(30), bar)
+        reached = np.abs(slope) >= bar
+        found.append(list(zip(unit[reached], feature[reached], slope[reached], strict=True)))
+    assert found[0] == found[1]
+    assert len(found[0]) > 50

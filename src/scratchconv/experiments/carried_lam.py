@@ -37,7 +37,9 @@ def main(data_dir: Path | None = None, records: Path = Path("results/laptop")) -
         data_dir: Folder of CIFAR-10's files.
         records: Folder of the runs of sgd_and_beta_lasso; the new ones go to carried/ in it.
     """
-    chosen = RunConfig(**load_run(records / "sixty" / "beta-lasso-seed0").config)
+    # Its record is of a time before the sparse engine, when all layers were torch's.
+    record = load_run(records / "sixty" / "beta-lasso-seed0").config
+    chosen = RunConfig(**{"engine": "torch", **record})
     for name, config in carried_configs(chosen).items():
         out = records / "carried" / name
         with Terminal() as terminal:

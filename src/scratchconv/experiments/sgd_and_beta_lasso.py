@@ -26,7 +26,8 @@ from scratchconv.training import Run, RunConfig, train
 SEEDS = (0, 1, 2)
 SEARCH_SEED = 100  # not one of SEEDS: the chosen settings are judged on runs that did not choose
 
-_SFC = RunConfig(model="s-fc", alpha=8, data="cifar10")
+# engine: these runs are the dense ones that the sparse engine is compared with.
+_SFC = RunConfig(model="s-fc", alpha=8, data="cifar10", engine="torch")
 _SIXTY = replace(_SFC, epochs=60, validation=0.1)
 _FIFTEEN = replace(_SFC, epochs=15)
 

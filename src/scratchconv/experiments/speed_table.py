@@ -46,7 +46,9 @@ def _step_row(part: dict[str, Any]) -> str:
         *([name for name in times if name.startswith(other)] for other in _OTHERS),
     ]
     what = part["title"].removeprefix("Training step, ").split(", α")[0]
-    cells = [f"{min(times[name] for name in names) / ours:.1f} ×" if names else "–" for names in groups]
+    cells = [
+        f"{min(times[name] for name in names) / ours:.1f} ×" if names else "–" for names in groups
+    ]
     return f"| {what} | {ours:.1f} ms | {' | '.join(cells)} |"
 
 

@@ -47,7 +47,7 @@ class Screened:
     """How many units each level was asked about, from cheap to dear, and what it left.
 
     units: of the layer. norms, blocks, pairs: kept by each bound (a level not needed keeps what it
-    was given). The full gradient was formed for `pairs` of them; `revived` weights came back.
+    was given). Of `pairs` units every gradient was looked at; `revived` weights came back.
     """
 
     units: int
