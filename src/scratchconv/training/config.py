@@ -105,8 +105,8 @@ class RunConfig:
     """Arithmetic of the matrix products; weights and BatchNorm stay fp32. auto: the fastest."""
 
     engine: EngineChoice = "auto"
-    """How dense layers train by beta-lasso on the CPU. auto: compressed to their non-zeros once
-    that is faster. dense, sparse: always so. torch: PyTorch's own layers."""
+    """How fully connected layers train by beta-lasso. auto: compressed to their non-zeros where a
+    timing says that is faster. dense, sparse: always so. torch: PyTorch's own layers."""
 
     regrowth: int = 1
     """Compressed layers let zeros return every so many steps; 1 is the algorithm, exactly."""
