@@ -55,7 +55,7 @@ def test_the_readme_command_is_the_one_that_is_measured():
     config = experiment.final_configs(best)["fifteen/beta-lasso-seed0"]
     assert config.command() == (
         "scratchconv train --model s-fc --alpha 8 --data cifar10 --method beta-lasso"
-        " --lam 0.0001 --lam-first 0.0002 --data-dir DIR --out RUN_DIR"
+        " --lam 0.0001 --lam-first 0.0002 --engine torch --data-dir DIR --out RUN_DIR"
     )
 
 

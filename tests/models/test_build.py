@@ -13,16 +13,34 @@ from scratchconv import models
 from scratchconv.errors import InvalidArgument
 from scratchconv.models import memory
 from scratchconv.nn import LocallyConnected2d, UnitBatchNorm2d
+from scratchconv.report.record import Record
 
 WEIGHTED = (nn.Linear, nn.Conv2d, LocallyConnected2d)
+# Those of Neyshabur 2020 take images of any size and have BatchNorm.
+OF_THE_PAPER = [name for name in models.NAMES if not name.startswith(("tree-", "zhang-"))]
 
 
 def test_names() -> None:
-    expected = "s-conv s-local s-fc d-conv d-local d-fc 3-fc resnet18"
+    expected = (
+        "s-conv s-local s-fc d-conv d-local d-fc 3-fc resnet18 "
+        "tree-weight tree-local tree-oracle tree-fc zhang-conv zhang-local zhang-weight zhang-fc"
+    )
     assert " ".join(models.NAMES) == expected
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+def test_the_report_knows_what_each_network_gives_its_first_layer() -> None:
+    kinds: dict[str, list[str]] = {"full": [], "local": [], "convolution": []}
+    for name in models.NAMES:
+        record = Record(Path("run"), {"model": name}, {}, (), None, "label")
+        kinds[record.connectivity].append(name)
+    assert kinds == {
+        "full": ["s-fc", "d-fc", "3-fc", "tree-weight", "tree-fc", "zhang-weight", "zhang-fc"],
+        "local": ["s-local", "d-local", "tree-local", "zhang-local"],
+        "convolution": ["s-conv", "d-conv", "resnet18", "tree-oracle", "zhang-conv"],
+    }
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 @pytest.mark.parametrize("image", [(1, 8, 8), (3, 9, 5), (2, 1, 1)])
 def test_every_network_trains_on_any_image(name: str, image: tuple[int, int, int]) -> None:
     network = models.build(name, image=image, classes=4, alpha=2, dropout=0.2, seed=0)
@@ -35,7 +53,7 @@ def test_every_network_trains_on_any_image(name: str, image: tuple[int, int, int
     assert copy.deepcopy(network).eval()(torch.randn(2, *image)).shape == (2, 4)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_first_layer_and_convolution_layers(name: str) -> None:
     network = models.build(name, alpha=1, image=(1, 8, 8))
     weighted = {n: m for n, m in network.named_modules() if isinstance(m, WEIGHTED)}
@@ -51,7 +69,7 @@ def test_first_layer_and_convolution_layers(name: str) -> None:
         assert all(isinstance(weighted[n], kind) for n in network.convolution_layers)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_every_layer_but_the_last_has_batch_norm_instead_of_a_bias(name: str) -> None:
     network = models.build(name, alpha=1, image=(1, 8, 8))
     weighted = [m for m in network.modules() if isinstance(m, WEIGHTED)]

@@ -11,6 +11,9 @@ from torch import nn
 from scratchconv import models
 from scratchconv.nn import LocallyConnected2d
 
+# Those of Neyshabur 2020 take images of any size.
+OF_THE_PAPER = [name for name in models.NAMES if not name.startswith(("tree-", "zhang-"))]
+
 
 def counted(network: nn.Module) -> int:
     """Weights of all layers, biases and BatchNorm excluded."""
@@ -59,7 +62,7 @@ def test_published_polynomials(side: int, classes: int, alpha: int) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    name=st.sampled_from(models.NAMES),
+    name=st.sampled_from(OF_THE_PAPER),
     image=st.tuples(st.integers(1, 4), st.integers(1, 35), st.integers(1, 35)),
     classes=st.integers(1, 12),
     alpha=st.integers(1, 5),
@@ -98,7 +101,7 @@ def test_a_budget_finds_the_published_alpha(name: str, params: float, alpha: int
 
 @settings(deadline=None, max_examples=60)
 @given(
-    name=st.sampled_from(models.NAMES),
+    name=st.sampled_from(OF_THE_PAPER),
     params=st.integers(1_000, 10**7),
     image=st.sampled_from([(1, 8, 8), (2, 7, 3)]),
 )

@@ -106,12 +106,13 @@ def test_auto_times_large_layers_once_and_records_where_they_switch(tmp_path, mo
     assert again.resolved()["switch_at"] == timed
 
 
-@pytest.mark.parametrize("method", ["sgd", "proximal-lasso"])
-def test_other_methods_are_left_to_torch(method):
-    setup = prepare(RunConfig(**{**SMALL, "method": method}))
+@pytest.mark.parametrize("settings", [{"method": "sgd", "lam": 0.0}, {"method": "proximal-lasso"}])
+def test_other_methods_are_left_to_torch(settings):
+    settings = {**SMALL, **settings}
+    setup = prepare(RunConfig(**settings))
     assert setup.engine is None
     with pytest.raises(InvalidArgument, match="beta-lasso only"):
-        RunConfig(**{**SMALL, "method": method}, engine="sparse").check()
+        RunConfig(**settings, engine="sparse").check()
 
 
 def test_an_unknown_engine_is_refused_with_the_choices():

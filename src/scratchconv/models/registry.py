@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scratchconv.errors import unknown_name
-from scratchconv.models import d_family, resnet, s_family, three_fc
+from scratchconv.models import d_family, resnet, s_family, three_fc, tree_nets, zhang_nets
 from scratchconv.models.architecture import Architecture
 
 _ARCHITECTURES = {
@@ -13,6 +13,8 @@ _ARCHITECTURES = {
         *d_family.ARCHITECTURES,
         three_fc.ARCHITECTURE,
         resnet.ARCHITECTURE,
+        *tree_nets.ARCHITECTURES,
+        *zhang_nets.ARCHITECTURES,
     )
 }
 

@@ -1,6 +1,10 @@
-"""Layers that PyTorch lacks: local connections without weight sharing, normalised unit by unit."""
+"""Layers that PyTorch lacks.
 
+Local connections without weight sharing, normalised unit by unit; and sharing without locality.
+"""
+
+from scratchconv.nn.cyclic_convolution import CyclicConv2d
 from scratchconv.nn.locally_connected import LocallyConnected2d
 from scratchconv.nn.unit_batch_norm import UnitBatchNorm2d
 
-__all__ = ["LocallyConnected2d", "UnitBatchNorm2d"]
+__all__ = ["CyclicConv2d", "LocallyConnected2d", "UnitBatchNorm2d"]

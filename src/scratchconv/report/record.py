@@ -147,10 +147,14 @@ class Record:
 
     @property
     def connectivity(self) -> Connectivity:
-        """What the architecture gives the first layer before any training."""
-        if self.model.endswith("-local") or self.model == "tree-oracle":
+        """What the architecture gives the first layer before any training.
+
+        `tree-oracle` is local and shares its weights: a convolution. `tree-weight` and
+        `zhang-weight` share them, but every unit sees the whole input: full.
+        """
+        if self.model.endswith("-local"):
             return "local"
-        if self.model.endswith("-conv") or self.model == "resnet18":
+        if self.model.endswith("-conv") or self.model in ("resnet18", "tree-oracle"):
             return "convolution"
         return "full"
 

@@ -27,7 +27,8 @@ class RunConfig:
     """One training run. The defaults are those of Neyshabur 2020 where the paper states them."""
 
     model: str = "s-fc"
-    """Network: s-conv, s-local, s-fc, d-conv, d-local, d-fc, 3-fc or resnet18."""
+    """Network: s-conv, s-local, s-fc, d-conv, d-local, d-fc, 3-fc or resnet18; zhang-conv,
+    zhang-local, zhang-weight or zhang-fc; tree-weight, tree-local, tree-oracle or tree-fc."""
 
     alpha: int | None = None
     """Size of the network: its base channels, α of Neyshabur 2020. Give this or --params."""

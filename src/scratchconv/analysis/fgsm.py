@@ -1,0 +1,213 @@
+"""Adversarial examples by the fast gradient sign method, and the accuracy they leave.
+
+Goodfellow, Shlens & Szegedy 2015 (arXiv 1412.6572), §4: x + ε sign(∇ₓ J(θ, x, y)). Used on the
+networks of Zhang 2021, §3.3 (ε = 0.1 on MNIST, 0.01 on CIFAR-10; Table 2).
+
+ε is in pixel units: pixels are in [0, 1], whatever the network's inputs are normalised to, so that
+the largest change is 255ε grey levels. (The code published by Zhang takes ε in units of [−1, 1],
+which is half of that.) An adversarial image is an image: its pixels are cut off at 0 and 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scratchconv.data import Split
+from scratchconv.data.permutation import permute_pixels
+from scratchconv.errors import InvalidArgument
+
+
+@dataclass(frozen=True)
+class AttackedAccuracy:
+    """How a network does on images as they are, and on what the attack makes of them.
+
+    epsilon: largest change of a pixel, in [0, 1] units.
+    samples: images tested.
+    clean, adversarial: share of right answers, before and after.
+    """
+
+    epsilon: float
+    samples: int
+    clean: float
+    adversarial: float
+
+    @property
+    def change(self) -> float:
+        """(adversarial − clean) / clean, as in Zhang 2021, Table 2; NaN if clean is 0."""
+        return (self.adversarial - self.clean) / self.clean if self.clean else math.nan
+
+
+def adversarial_examples(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    epsilon: float,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    permutation: Tensor | None = None,
+) -> Tensor:
+    """Images that the model classifies worse, none of their pixels changed by more than ε.
+
+    One step along the sign of the gradient of the cross entropy with the true class. A pixel with
+    gradient 0 stays as it is. The model runs in evaluation mode and float32, on its own device, and
+    is left as it was: modes, gradients and weights. The same arguments give the same images.
+
+    Args:
+        model: takes normalised images (n, c, h, w) and returns class scores (n, classes).
+        images: (n, c, h, w), uint8, or floating with pixels in [0, 1].
+        targets: true classes, int64 (n,).
+        epsilon: in [0, 1].
+        mean, std: one number a channel in [0, 1] units, as in `Dataset`: the network's inputs are
+            (pixels − mean) / std.
+        permutation: of the pixels, if the network was trained on shuffled ones. Images go in and
+            come out unshuffled.
+
+    Returns:
+        float32 (n, c, h, w) in [0, 1], on the model's device.
+
+    Raises:
+        InvalidArgument: ε or a pixel is not in [0, 1], targets are no classes, or sizes differ.
+    """
+    epsilon = _checked_epsilon(epsilon)
+    view = _View(model, mean, std, permutation)
+    pixels, classes = _checked_pixels(images, view.device), _checked_targets(images, targets)
+    with _frozen(model):
+        return _attack(view, pixels, classes.to(view.device), epsilon)
+
+
+def attacked_accuracy(
+    model: nn.Module,
+    split: Split,
+    epsilon: float,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    permutation: Tensor | None = None,
+    batch_size: int = 512,
+) -> AttackedAccuracy:
+    """The accuracy on a split before and after the attack; arguments as above.
+
+    Raises InvalidArgument as above, and for a split without samples or a batch size below 1.
+    """
+    epsilon = _checked_epsilon(epsilon)
+    if batch_size < 1 or not len(split):
+        raise InvalidArgument(
+            f"batch_size is {batch_size} and the split has {len(split)} samples: both must be at "
+            "least 1"
+        )
+    view = _View(model, mean, std, permutation)
+    clean = adversarial = 0
+    with _frozen(model):
+        for start in range(0, len(split), batch_size):
+            batch = split.inputs[start : start + batch_size]
+            targets = _checked_targets(batch, split.targets[start : start + batch_size])
+            pixels, targets = _checked_pixels(batch, view.device), targets.to(view.device)
+            attacked = _attack(view, pixels, targets, epsilon)
+            with torch.no_grad():
+                clean += int((view(pixels).argmax(1) == targets).sum())
+                adversarial += int((view(attacked).argmax(1) == targets).sum())
+    return AttackedAccuracy(
+        epsilon=epsilon,
+        samples=len(split),
+        clean=clean / len(split),
+        adversarial=adversarial / len(split),
+    )
+
+
+class _View:
+    """The model as a function of pixels in [0, 1]."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        permutation: Tensor | None,
+    ) -> None:
+        if len(mean) != len(std) or not all(deviation > 0 for deviation in std):
+            raise InvalidArgument(
+                f"mean {tuple(mean)} and std {tuple(std)} must be one number a channel, std above 0"
+            )
+        self.model = model
+        first = next(model.parameters(), None)
+        self.device = torch.device("cpu") if first is None else first.device
+        self.mean = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1).to(self.device)
+        self.std = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1).to(self.device)
+        self.permutation = None if permutation is None else permutation.to(self.device)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        if pixels.shape[1] != len(self.mean):
+            raise InvalidArgument(
+                f"images have {pixels.shape[1]} channels, but mean and std {len(self.mean)}: "
+                "give one number a channel"
+            )
+        if self.permutation is not None:
+            pixels = permute_pixels(pixels, self.permutation)
+        scores: Tensor = self.model((pixels - self.mean) / self.std)
+        return scores.float()
+
+
+def _attack(view: _View, pixels: Tensor, targets: Tensor, epsilon: float) -> Tensor:
+    with torch.enable_grad():
+        pixels = pixels.detach().requires_grad_()
+        # Summed: each image's gradient is its own, however many are in the batch.
+        loss = F.cross_entropy(view(pixels), targets, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, pixels)
+    return (pixels.detach() + epsilon * gradient.sign()).clamp_(0, 1)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and no gradients of parameters, which cost time."""
+    modes = [(module, module.training) for module in model.modules()]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _checked_epsilon(epsilon: float) -> float:
+    if not 0 <= epsilon <= 1:
+        raise InvalidArgument(
+            f"epsilon is {epsilon!r}: it is in units of pixels in [0, 1], 8/255 for eight grey "
+            "levels"
+        )
+    return float(epsilon)
+
+
+def _checked_pixels(images: Tensor, device: torch.device) -> Tensor:
+    """float32 in [0, 1], on the device."""
+    if images.ndim != 4:
+        raise InvalidArgument(f"images have shape {tuple(images.shape)}: give (n, c, h, w)")
+    if images.dtype == torch.uint8:
+        return images.to(device, torch.float32) / 255
+    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
+        raise InvalidArgument(
+            f"images of dtype {images.dtype} hold more than pixels in [0, 1]: give uint8, or "
+            "floating pixels before they are normalised"
+        )
+    return images.to(device, torch.float32)
+
+
+def _checked_targets(images: Tensor, targets: Tensor) -> Tensor:
+    if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
+        raise InvalidArgument(
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)} for {len(images)} images:"
+            " give int64 class numbers, one an image"
+        )
+    return targets
