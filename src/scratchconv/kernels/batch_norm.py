@@ -18,6 +18,7 @@ from numba import prange
 
 from scratchconv.kernels.bfloat16 import read, write
 from scratchconv.kernels.compilation import (
+    BLOCKS,
     compiled,
     compiled_inline,
     compiled_reduction,
@@ -251,13 +252,10 @@ def dense_units(
     sums: Activations, units: Units, normalised: Activations, outputs: Activations
 ) -> None:
     """z of the weighted sums `sums` (units, samples) into `outputs`, x̂ into `normalised`."""
-    scratch = np.empty((_DENSE_BLOCKS, outputs.shape[1]), np.float32)
+    scratch = np.empty((BLOCKS, outputs.shape[1]), np.float32)
     arguments = (sums, *units.arguments(), normalised, outputs, scratch)
     with torch_threads(outputs.size):
         _dense_units(*arguments)
-
-
-_DENSE_BLOCKS = 64
 
 
 @compiled
@@ -305,7 +303,7 @@ def units_backward(
         sums_gradient: (units, samples), written.
     """
     result = UnitGradients.empty(len(gradient))
-    scratch = np.empty((_DENSE_BLOCKS, gradient.shape[1]), np.float32)
+    scratch = np.empty((BLOCKS, gradient.shape[1]), np.float32)
     with torch_threads(gradient.size):
         _units_backward(
             *(gradient, outputs, normalised, units.scale, units.variance),

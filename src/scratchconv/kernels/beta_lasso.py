@@ -16,7 +16,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from scratchconv.kernels.bfloat16 import rounded, widened
-from scratchconv.kernels.compilation import compiled
+from scratchconv.kernels.compilation import compiled, compiled_inline
 
 Float32Array = NDArray[np.float32]
 BFloat16Bits = NDArray[np.uint16]
@@ -31,8 +31,23 @@ def update_float32_plain(
 ) -> None:
     """Plain twin of `update_float32`."""
     sign = np.where(theta > 0, np.float32(1), np.where(theta < 0, np.float32(-1), np.float32(0)))
-    moved = theta - lr * (gradient + lam * sign)
-    theta[:] = np.where(np.abs(moved) < threshold, np.float32(0), moved)
+    after = theta - lr * (gradient + lam * sign)
+    theta[:] = np.where(np.abs(after) < threshold, np.float32(0), after)
+
+
+@compiled_inline
+def moved(
+    theta: np.float32,
+    slope: np.float32,
+    lr: np.float32,
+    lam: np.float32,
+    threshold: np.float32,
+) -> np.float32:
+    """In kernels: one weight after one step of Algorithm 1, `slope` its gradient."""
+    zero = np.float32(0)
+    shrink = lam if theta > zero else (-lam if theta < zero else zero)
+    result: np.float32 = theta - lr * (slope + shrink)
+    return zero if abs(result) < threshold else result
 
 
 @compiled
@@ -44,12 +59,8 @@ def update_float32(
     threshold: np.float32,
 ) -> None:
     """One step of Algorithm 1 on the float32 array `theta`, in place."""
-    zero = np.float32(0)
     for i in prange(theta.size):
-        weight = theta[i]
-        shrink = lam if weight > zero else (-lam if weight < zero else zero)
-        moved = weight - lr * (gradient[i] + shrink)
-        theta[i] = zero if abs(moved) < threshold else moved
+        theta[i] = moved(theta[i], gradient[i], lr, lam, threshold)
 
 
 def update_bfloat16_plain(
@@ -78,9 +89,5 @@ def update_bfloat16(
     threshold: np.float32,
 ) -> None:
     """One step of Algorithm 1 on the bfloat16 array with the bit patterns `theta`, in place."""
-    zero = np.float32(0)
     for i in prange(theta.size):
-        weight = widened(theta[i])
-        shrink = lam if weight > zero else (-lam if weight < zero else zero)
-        moved = weight - lr * (widened(gradient[i]) + shrink)
-        theta[i] = np.uint16(0) if abs(moved) < threshold else rounded(moved)
+        theta[i] = rounded(moved(widened(theta[i]), widened(gradient[i]), lr, lam, threshold))

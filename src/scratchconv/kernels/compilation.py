@@ -23,6 +23,10 @@ _MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined
 _GRAIN = 32768
 
 
+# Rows are handed to threads in about this many blocks: enough to even out what each has to do.
+BLOCKS = 64
+
+
 def compiled(function: Kernel) -> Kernel:
     """Compile `function` for the CPU at its first call: parallel over `prange`, GIL released.
 

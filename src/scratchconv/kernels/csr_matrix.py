@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scratchconv.errors import InvalidArgument
+from scratchconv.kernels.compilation import BLOCKS
 
 Float32Array = NDArray[np.float32]
 OffsetArray = NDArray[np.int32] | NDArray[np.int64]
-
-# Rows are handed to threads in this many blocks with about as many non-zeros each.
-_BLOCKS = 64
 
 _DTYPES: dict[str, tuple[type, ...]] = {
     "values": (np.float32,),
@@ -114,7 +112,7 @@ class CSRMatrix:
     @cached_property
     def blocks(self) -> NDArray[np.int64]:
         """Where to cut the rows so that every block has about as many non-zeros; ends included."""
-        quantiles = np.linspace(0, self.nonzero, min(_BLOCKS, max(1, self.rows)) + 1)
+        quantiles = np.linspace(0, self.nonzero, min(BLOCKS, max(1, self.rows)) + 1)
         cuts = np.searchsorted(self.offsets, quantiles).astype(np.int64)
         cuts[0], cuts[-1] = 0, self.rows
         return cuts

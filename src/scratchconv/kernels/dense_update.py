@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from scratchconv.kernels.beta_lasso import update_float32_plain
+from scratchconv.kernels.beta_lasso import moved, update_float32_plain
 from scratchconv.kernels.bfloat16 import read, write
 from scratchconv.kernels.compilation import compiled, torch_threads
 from scratchconv.kernels.sparse_products import Activations, in_float32
@@ -72,12 +72,10 @@ def _update_rows(
     for row in prange(rows):
         count = np.int32(0)
         for feature in range(features):
-            theta = thetas[row, feature]
-            shrink = lam if theta > _ZERO else (-lam if theta < _ZERO else _ZERO)
-            moved = theta - lr * (read(gradient, row, feature) + shrink)
-            moved = _ZERO if abs(moved) < threshold else moved
-            thetas[row, feature] = moved
-            count += np.int32(moved != _ZERO)
+            slope = read(gradient, row, feature)
+            theta = moved(thetas[row, feature], slope, lr, lam, threshold)
+            thetas[row, feature] = theta
+            count += np.int32(theta != _ZERO)
         if copied:
             for feature in range(features):
                 write(copy, row, feature, thetas[row, feature])

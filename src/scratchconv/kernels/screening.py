@@ -302,6 +302,15 @@ def may_reach(
     return np.repeat(np.arange(len(products)), counts), columns
 
 
+@compiled_inline
+def _bound(
+    product: np.int32, step: np.float32, by_column: np.float32, by_row: np.float32
+) -> np.float32:
+    """|x̂ · ŷ| + ‖x̂‖ ‖δy‖ + ‖δx‖ ‖y‖, `product` that of the levels and `step` of their steps."""
+    bound: np.float32 = abs(np.float32(product)) * step + by_column + by_row
+    return bound
+
+
 @compiled
 def _count_may_reach(
     products: NDArray[np.int32],
@@ -317,8 +326,8 @@ def _count_may_reach(
     for row in prange(products.shape[0]):
         scale, keeps, loses, count = scales[row], kept[row], lost[row], np.int32(0)
         for j in range(products.shape[1]):
-            product = abs(np.float32(products[row, j])) * (scale * other_scales[j])
-            bound = product + keeps * other_lost[j] + loses * other_lengths[j]
+            step = scale * other_scales[j]
+            bound = _bound(products[row, j], step, keeps * other_lost[j], loses * other_lengths[j])
             count += np.int32(not (bound < bar))
         counts[row] = count
 
@@ -342,8 +351,10 @@ def _find_may_reach(
         if counts[row] > 0:
             scale, keeps, loses = scales[row], kept[row], lost[row]
             for j in range(products.shape[1]):
-                product = abs(np.float32(products[row, j])) * (scale * other_scales[j])
-                bound = product + keeps * other_lost[j] + loses * other_lengths[j]
+                step = scale * other_scales[j]
+                bound = _bound(
+                    products[row, j], step, keeps * other_lost[j], loses * other_lengths[j]
+                )
                 if not (bound < bar):
                     columns[place] = j
                     place += 1

@@ -23,8 +23,9 @@ from numba import prange
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scratchconv.kernels.beta_lasso import moved
 from scratchconv.kernels.bfloat16 import read, write
-from scratchconv.kernels.compilation import compiled, compiled_inline, torch_threads
+from scratchconv.kernels.compilation import BLOCKS, compiled, compiled_inline, torch_threads
 from scratchconv.kernels.sparse_rows import Float32Array, Int32Array, Int64Array, SparseRows
 from scratchconv.kernels.tiles import SMALLEST_NORMAL
 from scratchconv.kernels.vector_code import PAIR, deinterleave, dot_products, weighted_sum
@@ -135,9 +136,9 @@ def update_nonzeros_plain(
     x, dy = in_float32(inputs), in_float32(gradient)
     slope = np.einsum("ks,ks->k", dy[rows], x[weight.columns])
     theta = weight.values
-    moved = theta - lr * (slope + lam * np.sign(theta))
+    after = theta - lr * (slope + lam * np.sign(theta))
     stays_zero = (theta == 0) & (not zeros_return)
-    theta[:] = np.where((np.abs(moved) < threshold) | stays_zero, _ZERO, moved)
+    theta[:] = np.where((np.abs(after) < threshold) | stays_zero, _ZERO, after)
     return int(np.count_nonzero(theta))
 
 
@@ -208,13 +209,11 @@ def _update_nonzeros(
             # and the loop is no longer vectorised.
             row = values[begin:end]
             for k in range(row.size):
-                theta = row[k]
-                shrink = lam if theta > _ZERO else (-lam if theta < _ZERO else _ZERO)
-                moved = theta - lr * (slopes[k] + shrink)
-                stays_zero = theta == _ZERO and not zeros_return
-                moved = _ZERO if abs(moved) < threshold or stays_zero else moved
-                row[k] = moved
-                count += moved != _ZERO
+                stays_zero = row[k] == _ZERO and not zeros_return
+                theta = moved(row[k], slopes[k], lr, lam, threshold)
+                theta = _ZERO if stays_zero else theta
+                row[k] = theta
+                count += theta != _ZERO
         alive[block] = count
 
 
@@ -268,14 +267,11 @@ def gradients_at(
     difference to a zero whether it is stored.
     """
     slopes = np.empty(units.size, np.float32)
-    blocks = min(_BLOCKS, units.size)
+    blocks = min(BLOCKS, units.size)
     ordered = np.empty((blocks, gradient.shape[1]), np.float32)
     with torch_threads(units.size * gradient.shape[1]):
         _gradients_at(units, columns, inputs, gradient, ordered, slopes)
     return slopes
-
-
-_BLOCKS = 64
 
 
 @compiled

@@ -15,14 +15,11 @@ from numba import prange
 from numpy.typing import NDArray
 
 from scratchconv.errors import InvalidArgument
-from scratchconv.kernels.compilation import compiled, compiled_serial, torch_threads
+from scratchconv.kernels.compilation import BLOCKS, compiled, compiled_serial, torch_threads
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
-
-# Rows are handed to threads in this many blocks with about as many non-zeros each.
-_BLOCKS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +155,7 @@ def _cuts(offsets: Int64Array) -> Int64Array:
     rows, stored = offsets.size - 1, int(offsets[-1])
     # A row costs about as much as a few non-zeros even when it is empty.
     work = offsets + 4 * np.arange(rows + 1)
-    quantiles = np.linspace(0, stored + 4 * rows, min(_BLOCKS, max(1, rows)) + 1)
+    quantiles = np.linspace(0, stored + 4 * rows, min(BLOCKS, max(1, rows)) + 1)
     cuts = np.searchsorted(work, quantiles).astype(np.int64)
     cuts[0], cuts[-1] = 0, rows
     return cuts

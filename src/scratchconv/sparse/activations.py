@@ -47,6 +47,16 @@ def numbers(rows: Tensor) -> NDArray[Any]:
     return array
 
 
+# Larger tiles leave the cache, smaller ones spend their time on starting threads.
+_TILE = 3 << 20
+
+
+def tiles(rows: int, columns: int) -> list[slice]:
+    """Cuts of a matrix into tiles of whole rows, each of about as many numbers as serves best."""
+    height = max(1, _TILE // max(1, columns))
+    return [slice(first, min(first + height, rows)) for first in range(0, rows, height)]
+
+
 def no_rows(dtype: torch.dtype) -> NDArray[Any]:
     """What kernels take for an array that is not wanted."""
     return np.empty((0, 0), np.uint16 if dtype == torch.bfloat16 else np.float32)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scratchconv.kernels import screening, sparse_products
 from scratchconv.sparse import calibration
-from scratchconv.sparse.activations import numbers
+from scratchconv.sparse.activations import numbers, tiles
 from scratchconv.sparse.linear import Gradient, SparseLinear
 from scratchconv.sparse.screening import Screen, Screened, product_rounding
 from scratchconv.sparse.switching import ALWAYS_DENSE, SwitchAt
@@ -26,9 +26,6 @@ Regrown = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
 # Steps that are remembered where nobody takes the record away.
 _REMEMBERED = 20_000
-
-# Numbers in a tile of the gradient.
-_TILE = 3 << 20
 
 # Products of int8 take half the time of bfloat16 where the processor has instructions for them.
 _INT8_IS_FAST = hasattr(torch, "_int_mm") and torch.cpu._is_vnni_supported()
@@ -159,7 +156,7 @@ def _by_products(
     lost = product_rounding(inputs.shape[1]) * longest * lengths
     nearly = (bar * (1 - 2**-8) - lost).numpy()
     found = []
-    for tile in _tiles(len(outputs), len(inputs)):
+    for tile in tiles(len(outputs), len(inputs)):
         slopes = torch.mm(outputs[tile], inputs.t())
         row, column = screening.at_least(numbers(slopes), nearly[tile])
         found.append((tile.start + row, column))
@@ -174,19 +171,14 @@ def _by_levels(
     levels = torch.from_numpy(features.levels).t()
     nearly = bar * (1 - 2**-12)  # sums in float32 stand in the bounds
     found = []
-    tiles = _tiles(len(outputs), len(inputs))
-    buffer = torch.empty(tiles[0].stop, len(inputs), dtype=torch.int32)
-    for tile in tiles:
+    cut = tiles(len(outputs), len(inputs))
+    buffer = torch.empty(cut[0].stop, len(inputs), dtype=torch.int32)
+    for tile in cut:
         products = buffer[: tile.stop - tile.start]
         torch._int_mm(torch.from_numpy(units.levels[tile]), levels, out=products)
         row, column = screening.may_reach(products.numpy(), units.rows(tile), features, nearly)
         found.append((tile.start + row, column))
     return _together(found)
-
-
-def _tiles(rows: int, columns: int) -> list[slice]:
-    height = max(1, _TILE // max(1, columns))
-    return [slice(first, min(first + height, rows)) for first in range(0, rows, height)]
 
 
 def _together(

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from scratchconv.kernels import screening
-from scratchconv.sparse.activations import numbers
+from scratchconv.sparse.activations import numbers, tiles
 from scratchconv.sparse.linear import Gradient
 
 # Directions of the batch that are split off, beside the constant one.
@@ -37,9 +37,6 @@ _BLOCK_ENDS = (1, 2, 3, 5, 9, 17, 33, 64)
 # A split that keeps more than this share of the units is not tried again for some steps.
 _USEFUL = 0.5
 _SKIPS = 20
-
-# Numbers in a tile of pairs or of a gradient.
-_TILE = 3 << 20
 
 
 @dataclass(frozen=True)
@@ -148,10 +145,8 @@ class _Split:
     def pair_bounds(self) -> Tensor:
         """Bound 3 of every unit, float32."""
         bounds = torch.empty(len(self.units))
-        rows = max(1, _TILE // max(1, len(self.features)))
         rest = self.feature_rest.numpy()
-        for first in range(0, len(bounds), rows):
-            tile = slice(first, min(first + rows, len(bounds)))
+        for tile in tiles(len(bounds), len(self.features)):
             products = torch.mm(self.units[tile], self.features.t())
             found = screening.largest_bounds(numbers(products), self.unit_rest[tile].numpy(), rest)
             bounds[tile] = torch.from_numpy(found)

@@ -16,11 +16,7 @@ from torch import Tensor, nn
 from scratchconv.kernels import batch_norm, dense_update, sparse_products
 from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.sparse_rows import SparseRows
-from scratchconv.sparse.activations import no_rows, numbers
-
-# A tile of a dense gradient: as many rows as make about this many numbers. Larger ones leave the
-# cache, smaller ones spend their time on starting threads.
-_TILE = 3 << 20
+from scratchconv.sparse.activations import no_rows, numbers, tiles
 
 # Stored zeros are dropped when they are this share of what is stored: the index is rebuilt then.
 _ZEROS_KEPT = 0.05
@@ -109,17 +105,16 @@ class DenseWeight(MasterWeight):
         copy = self._operand(inputs.dtype) if inputs.dtype == torch.bfloat16 else None
         self._copy = copy
         nonzero = np.empty(units, np.int64)
-        rows = max(1, _TILE // max(1, features))
-        tile = torch.empty(min(rows, units), features, dtype=inputs.dtype)
-        for first in range(0, units, rows):
-            last = min(first + rows, units)
-            slopes = torch.mm(gradient[first:last], inputs.t(), out=tile[: last - first])
+        cut = tiles(units, features)
+        buffer = torch.empty(cut[0].stop if cut else 0, features, dtype=inputs.dtype)
+        for rows in cut:
+            slopes = torch.mm(gradient[rows], inputs.t(), out=buffer[: rows.stop - rows.start])
             dense_update.update_rows(
-                theta[first:last].numpy(),
-                no_rows(inputs.dtype) if copy is None else numbers(copy[first:last]),
+                theta[rows].numpy(),
+                no_rows(inputs.dtype) if copy is None else numbers(copy[rows]),
                 numbers(slopes),
                 *rule.float32(),
-                nonzero[first:last],
+                nonzero[rows],
             )
         torch.autograd.graph.increment_version(self.parameter)
         self._copied_version = self.parameter._version
