@@ -1,6 +1,6 @@
 """scratchconv: learn convolution-like structure from data, with no geometry built in."""
 
-from scratchconv import analysis, data, models, nn, optim, prediction, sparse
+from scratchconv import analysis, data, models, nn, optim, prediction, pruning, sparse
 from scratchconv.optim import BetaLasso, ProximalLasso, param_groups
 from scratchconv.prediction import export, export_onnx, load_predictor
 from scratchconv.sparse import sparsify
@@ -21,6 +21,7 @@ __all__ = [
     "optim",
     "param_groups",
     "prediction",
+    "pruning",
     "sparse",
     "sparsify",
 ]

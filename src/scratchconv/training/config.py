@@ -9,13 +9,14 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from scratchconv import data, models, optim
+from scratchconv import data, models, optim, pruning
 from scratchconv.errors import InvalidArgument, unknown_name
 
 Augment = Literal["auto", "none"]
 LamScale = Literal["none", "steps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineChoice = Literal["auto", "dense", "sparse", "torch"]
+DensityBy = Literal["paper", "erdos-renyi", "uniform"]
 
 # torch takes seeds up to 2⁶³, and an epoch's own is the run's times a million.
 _LARGEST_SEED = 2**32 - 1
@@ -93,6 +94,17 @@ class RunConfig:
     weight_decay: float = 0.0
     """Weight decay of sgd (on weights; not on biases and BatchNorm)."""
 
+    pruning: str = "none"
+    """A rival of beta-lasso that is told how many weights to keep (with --method sgd): none,
+    magnitude, iterative-magnitude, snip, set, rigl or random."""
+
+    density: float = 1.0
+    """Share of all weights that --pruning leaves, e.g. 0.01."""
+
+    density_by: DensityBy = "paper"
+    """How the density varies between layers: as the paper of --pruning says, erdos-renyi (small
+    layers densest) or uniform."""
+
     epochs: int = 15
     """Passes over the training data."""
 
@@ -124,6 +136,8 @@ class RunConfig:
             ("network", self.model, models.NAMES),
             ("dataset", self.data, data.NAMES),
             ("method", self.method, optim.METHODS),
+            ("pruning method", self.pruning, ("none", *pruning.METHODS)),
+            ("--density-by", self.density_by, get_args(DensityBy)),
             ("--augment", self.augment, get_args(Augment)),
             ("--lam-scale", self.lam_scale, get_args(LamScale)),
             ("--precision", self.precision, get_args(Precision)),
@@ -176,12 +190,27 @@ class RunConfig:
             raise InvalidArgument(
                 f"--method {self.method} without --lam or --lam-first is plain sgd"
             )
+        self._check_pruning()
         if self.lam_scale == "steps" and self.lam_epochs is None:
             raise InvalidArgument(
                 "--lam-scale steps needs --lam-epochs: the number of epochs λ was chosen for"
             )
         if self.lam_epochs is not None and self.lam_scale == "none":
             raise InvalidArgument("--lam-epochs has no effect without --lam-scale steps")
+
+    def _check_pruning(self) -> None:
+        if not 0 < self.density <= 1:
+            raise InvalidArgument(f"--density {self.density}: must be above 0 and at most 1")
+        if self.pruning == "none":
+            if self.density != 1 or self.density_by != "paper":
+                raise InvalidArgument(
+                    "--density and --density-by need --pruning: choose from"
+                    f" {', '.join(sorted(pruning.METHODS))}"
+                )
+        elif self.method != "sgd":
+            raise InvalidArgument(
+                f"--pruning {self.pruning} is a rival of --method {self.method}: add --method sgd"
+            )
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the result: all but where files lie and how often to save."""

@@ -19,7 +19,6 @@ from scratchconv.training.interruption import Interruption
 from scratchconv.training.precision import autocast
 from scratchconv.training.progress import Progress
 from scratchconv.training.records import epoch_metrics
-from scratchconv.training.schedule import cosine
 from scratchconv.training.setup import Setup
 from scratchconv.training.state import Position, capture
 
@@ -45,6 +44,9 @@ class Loop:
     def run(self) -> dict[str, Any]:
         """All remaining epochs; returns the metrics of the last one."""
         epochs = run_directory.read_metrics(self.directory)
+        if self.setup.pruning is not None and self.steps_done == 0:
+            self.setup.model.train()
+            self.setup.pruning.begin(self._first_loss)
         while self.position.epoch < self.setup.config.epochs:
             self._epoch()
             metrics = epoch_metrics(
@@ -98,18 +100,31 @@ class Loop:
     def _step(
         self, step: int, inputs: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        setup = self.setup
-        rate = cosine(step, setup.steps, setup.config.lr)
+        setup, pruning = self.setup, self.setup.pruning
+        rate = setup.rate(step)
         for group in setup.optimizer.param_groups:
             group["lr"] = rate
+        if pruning is not None:
+            pruning.before_forward(step)
         with autocast(setup.precision, setup.device):
             outputs = setup.model(inputs)
         loss = loss_of(outputs, targets, setup.dataset.task)
         setup.optimizer.zero_grad()
         setup.scaler.scale(loss).backward()
-        setup.scaler.step(setup.optimizer)
-        setup.scaler.update()
+        if pruning is None or not pruning.before_update(step):
+            setup.scaler.step(setup.optimizer)
+            setup.scaler.update()
+        if pruning is not None:
+            pruning.after_update(step)
         return loss, outputs
+
+    def _first_loss(self) -> torch.Tensor:
+        """The loss of the first batch, scaled as for any backward pass."""
+        setup = self.setup
+        inputs, targets = next(iter(setup.training.epoch(0)))
+        with autocast(setup.precision, setup.device):
+            outputs = setup.model(inputs)
+        return setup.scaler.scale(loss_of(outputs, targets, setup.dataset.task))
 
     def _write_engine_record(self) -> None:
         if self.setup.engine is not None:

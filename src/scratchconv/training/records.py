@@ -13,7 +13,6 @@ from scratchconv import analysis
 from scratchconv.nn import LocallyConnected2d
 from scratchconv.training.collapse import new_warnings
 from scratchconv.training.evaluation import Score, evaluate
-from scratchconv.training.schedule import cosine
 from scratchconv.training.setup import Setup
 from scratchconv.training.state import Position
 
@@ -33,10 +32,11 @@ def epoch_metrics(
         "epoch": position.epoch + 1,
         "step": step,
         "seconds": round(position.seconds, 3),
-        "lr": cosine(step - 1, setup.steps, setup.config.lr),
+        "lr": setup.rate(step - 1),
         **_score("train", Score(position.loss_sum / position.samples, accuracy)),
         **_score("validation", _evaluate(setup, "validation")),
         "layers": layers,
+        "dense_gradients": _dense_gradients(setup, step - batches, step),
         # A local or convolutional layer's spread is given by its kernel: measured at the end.
         "spread": _spread(setup, first.weight) if isinstance(first, nn.Linear) else None,
         "warnings": new_warnings(layers, layers_before, regularised=setup.regularised),
@@ -61,6 +61,13 @@ def final_result(setup: Setup, last: dict[str, Any]) -> dict[str, Any]:
         "spread": None if measured is None else measured.spread,
         "locality": None if measured is None else asdict(measured),
     }
+
+
+def _dense_gradients(setup: Setup, start: int, end: int) -> int:
+    """Steps whose weight gradient is of all weights: for the count of operations."""
+    if setup.pruning is None:
+        return end - start
+    return setup.pruning.dense_gradients(start, end)
 
 
 def _evaluate(setup: Setup, split: str) -> Score | None:

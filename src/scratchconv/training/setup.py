@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scratchconv import data, models, optim, sparse
+from scratchconv import data, models, optim, pruning, sparse
 from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import gpu
 from scratchconv.training.config import RunConfig
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
-from scratchconv.training.schedule import lam_for_length
+from scratchconv.training.schedule import cosine, lam_for_length
 
 
 @dataclass
@@ -35,11 +35,19 @@ class Setup:
     lam_first: float
     weights: int
     engine: sparse.Engine | None
+    pruning: pruning.Pruning | None
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return len(self.training) * self.config.epochs
+
+    def rate(self, step: int) -> float:
+        """The learning rate of `step`: pruning with rewinding anneals it once for each round."""
+        length = self.steps
+        if self.pruning is not None:
+            step, length = self.pruning.schedule(step, length)
+        return cosine(step, length, self.config.lr)
 
     @property
     def regularised(self) -> bool:
@@ -70,6 +78,7 @@ class Setup:
             "lam": self.lam,
             "lam_first": self.lam_first,
             "steps": self.steps,
+            "kept": self.pruning.kept if self.pruning is not None else None,
             "switch_at": self._switch_at(),
             **{f"{name}_size": len(split.targets) for name, split in self.splits.items()},
         }
@@ -147,6 +156,18 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
     precision = resolve_precision(before.get("precision") or config.precision, device, weights)
     timed = before.get("switch_at") if device.type == "cpu" else None
     engine = _engine(config, model, optimizer, device, precision, timed)
+    pruner = None
+    if config.pruning != "none":
+        pruner = pruning.build(
+            config.pruning,
+            model,
+            optimizer,
+            density=config.density,
+            steps=len(training) * config.epochs,
+            epoch_steps=len(training),
+            distribution=None if config.density_by == "paper" else config.density_by,
+            seed=config.seed,
+        )
     return Setup(
         config=config,
         dataset=dataset,
@@ -162,6 +183,7 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
         lam_first=lam if lam_first is None else lam_first,
         weights=weights,
         engine=engine,
+        pruning=pruner,
     )
 
 

@@ -41,6 +41,10 @@ def capture(setup: Setup, position: Position) -> Checkpoint:
                 tensors[f"optimizer.{index}.{key}"] = value
             else:
                 plain.setdefault(str(index), {})[key] = value
+    pruning: dict[str, Any] = {}
+    if setup.pruning is not None:
+        masks, pruning = setup.pruning.state()
+        tensors |= {f"pruning.{name}": value for name, value in masks.items()}
     # Order and augmentation are functions of (seed, epoch, step); dropout draws from these.
     tensors["random.cpu"] = torch.get_rng_state()
     if setup.device.type == "cuda":
@@ -53,6 +57,7 @@ def capture(setup: Setup, position: Position) -> Checkpoint:
             "scaler": setup.scaler.state_dict(),
             "rounding": rounding(setup.device),
             "engine": setup.engine.state() if setup.engine else {},
+            "pruning": pruning,
         },
     )
 
@@ -74,6 +79,10 @@ def restore(setup: Setup, checkpoint: Checkpoint) -> Position:
         setup.scaler.load_state_dict(checkpoint.state["scaler"])
         if setup.engine is not None:
             setup.engine.load_state(checkpoint.state.get("engine", {}))
+        if setup.pruning is not None:
+            setup.pruning.load_state(
+                checkpoint.part("pruning"), checkpoint.state.get("pruning", {})
+            )
         torch.set_rng_state(checkpoint.tensors["random.cpu"])
         if setup.device.type == "cuda" and "random.cuda" in checkpoint.tensors:
             torch.cuda.set_rng_state(checkpoint.tensors["random.cuda"], setup.device)

@@ -1,0 +1,147 @@
+"""The pruning methods by name, each with what its paper recommends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from scratchconv.errors import InvalidArgument, unknown_name
+from scratchconv.pruning.densities import Distribution
+from scratchconv.pruning.fixed import RandomConnections
+from scratchconv.pruning.magnitude import MagnitudePruning
+from scratchconv.pruning.method import Pruning
+from scratchconv.pruning.rewiring import Rewiring
+from scratchconv.pruning.rigl import RigL
+from scratchconv.pruning.snip import Snip
+from scratchconv.pruning.sparse_evolution import SparseEvolution
+
+ITERATIVE_ROUNDS = 5
+"""Rounds of `iterative-magnitude`: the 20 % a round of Frankle 2019 would take 21 for 1 %."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `build` was asked for."""
+
+    density: float
+    steps: int
+    epoch_steps: int
+    distribution: Distribution | None
+    seed: int
+
+
+_Build = Callable[[nn.Module, torch.optim.Optimizer, _Asked], Pruning]
+
+
+def _magnitude(rounds: int) -> _Build:
+    def build_rounds(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
+        # Back to the end of the first epoch, where that leaves most of the training: Frankle 2020
+        # finds that large networks need it, and that a few percent of the training are enough.
+        early = asked.epoch_steps
+        if asked.steps < 10 * (rounds + 1) * asked.epoch_steps:
+            early = 0
+        return MagnitudePruning(
+            model,
+            optimizer,
+            density=asked.density,
+            steps=asked.steps,
+            rounds=rounds,
+            rewind_to=early,
+            distribution=asked.distribution,
+        )
+
+    return build_rounds
+
+
+def _snip(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
+    if asked.distribution is not None:
+        raise InvalidArgument(
+            f"snip takes no distribution ({asked.distribution}): its sensitivities decide how many"
+            " weights each layer keeps; leave it out"
+        )
+    return Snip(model, optimizer, density=asked.density)
+
+
+def _random(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
+    return RandomConnections(
+        model,
+        optimizer,
+        density=asked.density,
+        distribution=asked.distribution or "erdos-renyi",
+        seed=asked.seed,
+    )
+
+
+def _set(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
+    return SparseEvolution(
+        model,
+        optimizer,
+        density=asked.density,
+        rewiring=Rewiring(every=asked.epoch_steps, until=asked.steps, decay=False),
+        distribution=asked.distribution or "erdos-renyi",
+        seed=asked.seed,
+    )
+
+
+def _rigl(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
+    return RigL(
+        model,
+        optimizer,
+        density=asked.density,
+        rewiring=Rewiring(every=100, until=max(1, asked.steps * 3 // 4)),
+        distribution=asked.distribution or "erdos-renyi",
+        seed=asked.seed,
+    )
+
+
+METHODS: Mapping[str, _Build] = MappingProxyType(
+    {
+        "magnitude": _magnitude(1),
+        "iterative-magnitude": _magnitude(ITERATIVE_ROUNDS),
+        "snip": _snip,
+        "set": _set,
+        "rigl": _rigl,
+        "random": _random,
+    }
+)
+
+
+def build(
+    name: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    density: float,
+    steps: int,
+    epoch_steps: int,
+    distribution: Distribution | None = None,
+    seed: int = 0,
+) -> Pruning:
+    """The pruning method of this name for a run of `steps`, set as its paper recommends.
+
+    Args:
+        name: "magnitude" (one-shot) or "iterative-magnitude" (with rewinding to the end of the
+            first epoch, or to the start where each training has fewer than ten), "snip", "set",
+            "rigl", or "random" (connections that never change).
+        model: the network, with its initial weights.
+        optimizer: what trains it.
+        density: share of all weights that is left in the end.
+        steps: optimizer steps of the whole run.
+        epoch_steps: optimizer steps of an epoch.
+        distribution: how densities vary between layers, see `densities`. None is what the papers
+            do: "erdos-renyi" for set, rigl and random, and no rule for the others, which compare
+            all weights with each other.
+        seed: of what is random.
+
+    Raises:
+        InvalidArgument: an unknown name, or a value that cannot be used.
+    """
+    if name not in METHODS:
+        raise unknown_name("pruning method", name, METHODS)
+    if epoch_steps < 1 or steps < 1:
+        raise InvalidArgument(f"{steps} steps, {epoch_steps} an epoch: both must be at least 1")
+    return METHODS[name](model, optimizer, _Asked(density, steps, epoch_steps, distribution, seed))

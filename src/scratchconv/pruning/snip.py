@@ -1,0 +1,39 @@
+"""SNIP (Lee 2019): connections chosen once, before training, by their effect on the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from scratchconv.pruning.choosing import largest_of_all
+from scratchconv.pruning.method import Pruning
+
+
+class Snip(Pruning):
+    """Keeps the weights of the largest connection sensitivity, over all layers together.
+
+    s_j = |g_j| / Σ_k |g_k|, g_j = ∂L(c ⊙ w)/∂c_j at c = 1 (Lee 2019, equations 5 and 6), which is
+    w_j · ∂L/∂w_j; kept are the κ largest (equation 7). One batch decides, as in the paper; weights
+    start as the network's do, not by the paper's variance scaling. A layer may lose all of its
+    connections: the method itself does not prevent it.
+    """
+
+    name = "snip"
+
+    def begin(self, loss: Callable[[], Tensor]) -> None:
+        """Choose the connections by the gradient of one batch's loss."""
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(loss(), list(self.weights.values()))
+        with torch.no_grad():
+            for buffer, before in buffers:  # the batch must leave no trace in a BatchNorm
+                buffer.copy_(before)
+            # The sum that divides all sensitivities alike changes none of the choices.
+            sensitivities = {
+                name: (weight * slope).abs()
+                for (name, weight), slope in zip(self.weights.items(), gradients, strict=True)
+            }
+        self.masks = largest_of_all(sensitivities, self.kept)
+        self.apply()

@@ -1,0 +1,176 @@
+"""What every method promises: exact counts, zeros that stay, and going on bit for bit."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import nn
+from torch.nn import functional as F
+
+from scratchconv import models
+from scratchconv.errors import InvalidArgument
+from scratchconv.pruning import (
+    METHODS,
+    GivenConnections,
+    Pruning,
+    build,
+    layer_counts,
+    prunable_weights,
+)
+from scratchconv.training.schedule import cosine
+
+STEPS, EPOCH_STEPS = 24, 4
+
+
+class Run:
+    """A small S-FC in training, as the training loop does it."""
+
+    def __init__(
+        self,
+        name: str,
+        density: float = 0.1,
+        seed: int = 0,
+        distribution: Literal["erdos-renyi", "uniform"] | None = None,
+    ) -> None:
+        self.model = models.build("s-fc", image=(1, 6, 6), classes=3, alpha=2, seed=1)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        self.pruning: Pruning = build(
+            name,
+            self.model,
+            self.optimizer,
+            density=density,
+            steps=STEPS,
+            epoch_steps=EPOCH_STEPS,
+            distribution=distribution,
+            seed=seed,
+        )
+
+    def begin(self) -> None:
+        self.pruning.begin(lambda: self.loss(0))
+
+    def loss(self, step: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(step)
+        inputs = torch.randn(16, 1, 6, 6, generator=generator)
+        return F.cross_entropy(self.model(inputs), (inputs.sum((1, 2, 3)) > 0).long())
+
+    def train(self, start: int, end: int) -> None:
+        for step in range(start, end):
+            self.optimizer.param_groups[0]["lr"] = cosine(*self.pruning.schedule(step, STEPS), 0.1)
+            self.pruning.before_forward(step)
+            self.optimizer.zero_grad()
+            self.loss(step).backward()
+            if not self.pruning.before_update(step):
+                self.optimizer.step()
+            self.pruning.after_update(step)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("density", [0.031, 0.5, 1.0])
+def test_ends_with_exactly_the_density_asked_for(name, density):
+    run = Run(name, density)
+    run.begin()
+    run.train(0, STEPS)
+    size = sum(weight.numel() for weight in run.pruning.weights.values())
+    assert sum(run.pruning.connections().values()) == round(density * size)
+    for name_, weight in run.pruning.weights.items():
+        mask = run.pruning.masks[name_]
+        buffer = run.optimizer.state[weight]["momentum_buffer"]
+        for tensor in (weight.detach(), buffer):
+            assert not tensor[~mask].any()
+            assert not torch.signbit(tensor[~mask]).any()
+    assert any(weight.count_nonzero() for weight in run.pruning.weights.values())
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "snip"])
+def test_a_distribution_gives_every_method_the_same_counts(name):
+    run = Run(name, 0.031, distribution="erdos-renyi")
+    run.begin()
+    run.train(0, STEPS)
+    shapes = {key: tuple(weight.shape) for key, weight in run.pruning.weights.items()}
+    assert run.pruning.connections() == layer_counts(shapes, run.pruning.kept, "erdos-renyi")
+
+
+def test_snip_takes_no_distribution():
+    with pytest.raises(InvalidArgument, match="snip takes no distribution"):
+        Run("snip", distribution="uniform")
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("stop", [0, 1, 4, 8, 11, 12, 13])
+def test_goes_on_bit_for_bit(name, stop):
+    whole = Run(name)
+    whole.begin()
+    whole.train(0, STEPS)
+    first = Run(name)
+    first.begin()
+    first.train(0, stop)
+    tensors, plain = first.pruning.state()
+    second = Run(name)
+    second.pruning.load_state(load(save(tensors)), json.loads(json.dumps(plain)))
+    second.model.load_state_dict(first.model.state_dict())
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.train(stop, STEPS)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[key]), key
+    for key, mask in whole.pruning.masks.items():
+        assert torch.equal(mask, second.pruning.masks[key])
+
+
+@pytest.mark.parametrize("name", ["set", "rigl", "random"])
+def test_the_seed_draws_the_connections(name):
+    masks = [Run(name, seed=seed).pruning.masks["conv1.weight"] for seed in (0, 0, 1)]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+
+
+def test_a_state_of_another_run_is_refused():
+    tensors, plain = Run("rigl").pruning.state()
+    with pytest.raises(InvalidArgument, match="is of rigl with"):
+        Run("set").pruning.load_state(tensors, plain)
+    with pytest.raises(InvalidArgument, match="is of rigl with"):
+        Run("rigl", density=0.2).pruning.load_state(tensors, plain)
+    with pytest.raises(InvalidArgument, match="no mask of shape"):
+        Run("rigl").pruning.load_state({}, plain)
+
+
+def test_prunes_weights_of_all_layers_and_nothing_else():
+    model = models.build("s-conv", image=(1, 6, 6), classes=3, alpha=2, seed=1)
+    assert list(prunable_weights(model)) == ["conv1.weight", "fc1.weight", "fc2.weight"]
+
+
+def test_given_connections_hold_and_unnamed_weights_stay_dense():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    mask = torch.eye(3, 4, dtype=torch.bool)
+    pruning = GivenConnections(model, optimizer, masks={"0.weight": mask})
+    pruning.begin(lambda: torch.zeros(()))
+    assert torch.equal(model[0].weight != 0, mask)
+    assert pruning.connections() == {"0.weight": 3, "1.weight": 6}
+    assert pruning.kept == 9
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    pruning.after_update(0)
+    assert torch.equal(model[0].weight != 0, mask)
+
+
+@pytest.mark.parametrize("masks", [{"1.weight": torch.ones(1, 1)}, {"0.weight": torch.ones(2)}])
+def test_masks_that_do_not_fit_are_refused(masks):
+    model = nn.Sequential(nn.Linear(4, 3))
+    with pytest.raises(InvalidArgument, match="the weights are"):
+        GivenConnections(model, torch.optim.SGD(model.parameters(), lr=0.1), masks=masks)
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(InvalidArgument, match=r"iterative-magnitude, magnitude, .* 'rigl'"):
+        Run("rigL")
+
+
+def test_rigl_needs_the_backward_pass():
+    run = Run("rigl")
+    run.begin()
+    with pytest.raises(InvalidArgument, match="after the backward pass"):
+        run.pruning.before_update(0)
