@@ -1,4 +1,4 @@
-"""The command line: `scratchconv demo`, `train`, `report`, `export`, `bench` and `data`."""
+"""The command line: `scratchconv demo`, `train`, `reproduce`, `report`, `bench` and others."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ from scratchconv.bench import BenchOptions, run_bench
 from scratchconv.demo import run_demo
 from scratchconv.display import Terminal
 from scratchconv.errors import DataError, InvalidArgument, ScratchconvError
+from scratchconv.experiments.catalogue import EXPERIMENTS
+from scratchconv.experiments.reproduce import reproduce as reproduce_experiment
+from scratchconv.lab import LabOptions
+from scratchconv.lab.scales import SCALES
 from scratchconv.training import RunConfig, Stopped, load_model, load_run
 from scratchconv.training import train as train_run
 
@@ -138,6 +142,63 @@ def bench(config: BenchOptions, out: Path, overwrite: bool = False) -> None:
     print(f"\nwrote {page} and {page.with_suffix('.json')}")
 
 
+def reproduce(
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = "",
+    scale: Literal["smoke", "laptop", "ee411", "paper"] = "laptop",
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    datasets: tuple[str, ...] = (),
+    resume: bool = False,
+    jobs: int = 1,
+    cluster: str | None = None,
+    redraw: bool = False,
+    any_version: bool = False,
+    show_list: Annotated[bool, tyro.conf.arg(name="list")] = False,
+) -> None:
+    """Make a published table or figure anew, with the published numbers beside ours.
+
+    Args:
+        name: Which one, or all of them; --list shows them.
+        scale: smoke: seconds, on digits. laptop: two cores. ee411: the EE-411 report's size.
+            paper: Neyshabur's own, on a GPU.
+        out: Folder of runs, records and pages; without it, runs/reproduce/SCALE.
+        data_dir: Folder of the datasets' files; without it $SCRATCHCONV_DATA, or a cache folder.
+        datasets: Keep to these of the experiment's datasets.
+        resume: Go on in --out: finished runs are reused, broken ones continued.
+        jobs: Runs at once; they share the cores.
+        cluster: Address of a Ray cluster that makes the runs (auto: the one of this machine).
+        redraw: Make no run: draw from the records in --out.
+        any_version: Take records of other versions of scratchconv too.
+        show_list: Show every experiment with its source and how long it takes.
+    """
+    if show_list or not name:
+        _list_experiments()
+        return
+    if jobs < 1:
+        raise InvalidArgument(f"--jobs {jobs}: must be at least 1")
+    options = LabOptions(
+        out=out or Path("runs", "reproduce", scale),
+        data_dir=data_dir,
+        jobs=jobs,
+        cluster=cluster,
+        redraw=redraw,
+        any_version=any_version,
+    )
+    page = reproduce_experiment(name, scale, options, datasets=datasets, resume=resume)
+    print(f"wrote {page}")
+
+
+def _list_experiments() -> None:
+    table = Table("name", Column("what", overflow="fold"), "source", "data", "at scale laptop")
+    for entry in EXPERIMENTS.values():
+        minutes = entry.laptop_minutes
+        took = "not measured" if minutes is None else f"{minutes:.0f} min"
+        table.add_row(entry.name, entry.title, entry.source, ", ".join(entry.datasets), took)
+    Console().print(table)
+    for scale in SCALES.values():
+        print(f"--scale {scale.name}: {scale.about}")
+
+
 @data_app.command(name="list")
 def list_data(data_dir: Path | None = None) -> None:
     """Show every dataset, and whether its files are at hand.
@@ -206,6 +267,7 @@ def verify_data(name: _Dataset, data_dir: Path | None = None) -> None:
 # The order in which help lists them: what to begin with first.
 app.command(demo)
 app.command(train)
+app.command(reproduce)
 app.command(name="report")(report_command)
 app.command(export)
 app.command(bench)
@@ -218,7 +280,11 @@ _REGISTRY = ConstructorRegistry()
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Help shows an option that may be left out as `--alpha INT`, not `--alpha {None}|INT`."""
     kinds = set(get_args(info.type)) - {type(None)}
-    if type(None) not in get_args(info.type) or not kinds <= {int, float, Path} or len(kinds) > 1:
+    if (
+        type(None) not in get_args(info.type)
+        or not kinds <= {int, float, str, Path}
+        or len(kinds) > 1
+    ):
         return None
     kind: Callable[[str], Any] = kinds.pop()
     return PrimitiveConstructorSpec(

@@ -1,0 +1,1 @@
+"""Tables and figures of Neyshabur 2020, one file each."""

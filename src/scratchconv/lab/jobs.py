@@ -1,0 +1,138 @@
+"""One run as a job: train it, measure its weights, return its record; here or elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+from scratchconv.errors import Collapse, InvalidArgument
+from scratchconv.lab.records import RunRecord, own_settings, record_of, run_key
+from scratchconv.training import Progress, RunConfig, Stopped, train
+
+Measure = Callable[[Path, Path | None], dict[str, Any]]
+"""Measures a finished run's weights: given its directory and the data folder, returns JSON.
+
+A function of a module, so that other processes find it by its name.
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be made in `directory`, or gone on with there, and what to measure on it."""
+
+    config: RunConfig
+    directory: Path
+    measures: tuple[str, ...] = ()
+    epochs: bool = False
+
+
+def measure_name(measure: Measure) -> str:
+    """`module:function`, which says in a record what a measurement was made by."""
+    return f"{measure.__module__}:{measure.__qualname__}"
+
+
+def run_job(job: Job, progress: Progress | None = None) -> RunRecord:
+    """Train and measure. A run whose loss does not stay finite is a record with a `failure`."""
+    try:
+        run = train(job.config, job.directory, resume=True, progress=progress)
+    except Collapse as collapse:
+        settings = own_settings(job.config)
+        return RunRecord(run_key(job.config), settings, {}, {}, failure=str(collapse))
+    measured = {}
+    for name in job.measures:
+        module, function = name.split(":")
+        measure: Measure = getattr(import_module(module), function)
+        measured[name] = measure(job.directory, job.config.data_dir)
+    return record_of(run, job.config, epochs=job.epochs, measured=measured)
+
+
+def run_jobs(
+    jobs: Sequence[Job], *, at_once: int, cluster: str | None, progress: Progress
+) -> Iterator[RunRecord]:
+    """The records of `jobs`, as they come to be finished.
+
+    `at_once` processes share this machine's cores; with `cluster`, the address of a Ray cluster
+    ("auto" for the one this machine belongs to), Ray places them. Raises what a job raised, after
+    the others have saved their state.
+    """
+    if cluster is not None:
+        yield from _on_cluster(jobs, cluster, threads=_threads(at_once))
+    elif at_once == 1 or len(jobs) == 1:
+        for job in jobs:
+            yield run_job(job, progress)
+    else:
+        yield from _in_processes(jobs, at_once)
+
+
+def _threads(at_once: int) -> int:
+    return max(1, (os.cpu_count() or 1) // at_once)
+
+
+def _in_processes(jobs: Sequence[Job], at_once: int) -> Iterator[RunRecord]:
+    # spawn: a process forked after torch's threads have started may hang.
+    with _stopping_together(
+        ProcessPoolExecutor(
+            at_once,
+            mp_context=get_context("spawn"),
+            initializer=_limit_threads,
+            initargs=(_threads(at_once),),
+        )
+    ) as pool:
+        futures: list[Future[RunRecord]] = [pool.submit(run_job, job) for job in jobs]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+@contextmanager
+def _stopping_together(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """After an error or Ctrl-C, no new run begins, and those under way save their state."""
+    try:
+        with pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in active_children():
+                    process.terminate()  # train takes SIGTERM as a request to save and stop
+                raise
+    except KeyboardInterrupt:
+        raise Stopped("stopped as asked; go on by adding --resume") from None
+
+
+def _limit_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at import
+    numba.set_num_threads(min(threads, most))
+
+
+def _on_cluster(jobs: Sequence[Job], address: str, *, threads: int) -> Iterator[RunRecord]:
+    try:
+        import ray
+    except ImportError:
+        raise InvalidArgument(
+            "--cluster needs Ray: pip install 'scratchconv[cluster]', on every machine of it"
+        ) from None
+    ray.init(address=None if address == "local" else address, log_to_driver=False)
+    try:
+        remote = ray.remote(num_cpus=threads, max_retries=3)(_cluster_job)
+        left = [remote.remote(job, threads) for job in jobs]
+        while left:
+            done, left = ray.wait(left)
+            yield ray.get(done[0])
+    finally:
+        ray.shutdown()
+
+
+def _cluster_job(job: Job, threads: int) -> RunRecord:
+    _limit_threads(threads)
+    return run_job(job)

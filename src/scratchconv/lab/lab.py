@@ -1,0 +1,218 @@
+"""The lab: makes every run that an experiment asks for once, and keeps its record.
+
+An experiment is a function of a `Lab`. It asks for runs by their configurations and gets their
+records; whether they were made just now, gone on with, or there before, in this experiment or in
+another, is the lab's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scratchconv import __version__
+from scratchconv.errors import RunDirectoryError, ScratchconvError
+from scratchconv.lab.jobs import Job, Measure, measure_name, run_jobs
+from scratchconv.lab.progress import LabProgress
+from scratchconv.lab.records import (
+    FILE,
+    RunRecord,
+    merged,
+    read_records,
+    run_key,
+    write_records,
+)
+from scratchconv.lab.scales import Scale
+from scratchconv.training import RunConfig
+
+
+@dataclass(frozen=True)
+class LabOptions:
+    """Where runs go and how they are made.
+
+    Attributes:
+        out: folder of the scale: `runs/` in it has the run directories, every other folder is an
+            experiment's.
+        data_dir: folder of the datasets' files.
+        jobs: runs at once, which share the cores of this machine.
+        cluster: address of a Ray cluster, or None.
+        redraw: make no run; a record that is missing is an error.
+        any_version: take records of other versions of scratchconv.
+    """
+
+    out: Path
+    data_dir: Path | None = None
+    jobs: int = 1
+    cluster: str | None = None
+    redraw: bool = False
+    any_version: bool = False
+
+
+class Lab:
+    """Runs of one experiment at one scale.
+
+    Attributes:
+        scale: sizes, lengths and seeds.
+        folder: where the experiment's records and exhibits go.
+        used: records of all runs asked for so far, by key.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scale: Scale,
+        options: LabOptions,
+        *,
+        datasets: Sequence[str] = (),
+        progress: LabProgress | None = None,
+    ) -> None:
+        self.scale = scale
+        self.options = options
+        self.folder = options.out / name
+        self.datasets = tuple(datasets)
+        self.progress = progress or LabProgress()
+        self.used: dict[str, RunRecord] = {}
+        self._known = _records_under(options.out)
+
+    def config(self, model: str, data: str, **changes: Any) -> RunConfig:
+        """A run of this scale: its size, length, batches and augmentation, SGD unless said."""
+        settings: dict[str, Any] = {
+            "model": model,
+            "data": self.scale.stand_in or data,
+            "method": "sgd",
+            "epochs": self.scale.long,
+            "validation": 0.1,
+            "augment": self.scale.augment,
+            "batch_size": self.scale.batch_size,
+            **changes,
+        }
+        if "alpha" not in changes and "params" not in changes:
+            settings |= self.scale.size(model)
+        return RunConfig(**settings)
+
+    def train(
+        self,
+        configs: Mapping[str, RunConfig],
+        *,
+        measure: Measure | None = None,
+        epochs: bool = False,
+    ) -> dict[str, RunRecord]:
+        """The records of these runs, by the names they are given here.
+
+        `measure` is called on each finished run directory, and what it returns is
+        `measured(record, measure)`; `epochs` keeps the lines of `metrics.jsonl` in the records.
+        Raises `RunDirectoryError` for runs of another version, `Stopped` after Ctrl-C.
+        """
+        measures = () if measure is None else (measure_name(measure),)
+        by_key = {run_key(config): config for config in configs.values()}
+        labels = {run_key(config): name for name, config in configs.items()}
+        jobs = {}
+        for key, config in by_key.items():
+            config.check()
+            record = self._known.get(key)
+            if record is not None:
+                self._check_version(record)
+                if _complete(record, measures, epochs):
+                    self.used[key] = record
+                    continue
+            jobs[key] = Job(
+                replace(config, data_dir=self.options.data_dir),
+                self.directory(config),
+                measures,
+                epochs,
+            )
+        if jobs and self.options.redraw:
+            raise RunDirectoryError(
+                f"{self.options.out} has no record of {', '.join(labels[key] for key in jobs)}:"
+                " make the runs first, without --redraw"
+            )
+        self.progress.plan(
+            {key: labels[key] for key in jobs},
+            {key: job.config.epochs for key, job in jobs.items()},
+            len(by_key) - len(jobs),
+        )
+        for record in run_jobs(
+            list(jobs.values()),
+            at_once=self.options.jobs,
+            cluster=self.options.cluster,
+            progress=self.progress,
+        ):
+            self._check_version(record)
+            record = merged(record, self._known.get(record.key))
+            self.used[record.key] = self._known[record.key] = record
+            write_records(self.folder / FILE, self.used.values())
+            self.progress.finished(record)
+        return {name: self._known[run_key(config)] for name, config in configs.items()}
+
+    def best(self, candidates: Sequence[RunConfig]) -> RunConfig:
+        """The candidate of the highest validation accuracy (regression: the lowest loss).
+
+        Each is trained with the scale's `search_seed` and without a look at the test data; what is
+        returned has the first seed that is compared, and looks at it. Runs whose loss did not stay
+        finite are out. Raises `ScratchconvError` where none is left.
+        """
+        trials = {
+            f"trial {number} of {len(candidates)}, {_named(config)}": replace(
+                config, seed=self.scale.search_seed, skip_test=True
+            )
+            for number, config in enumerate(candidates, start=1)
+        }
+        records = list(self.train(trials).values())
+        scores = [_score(record) for record in records]
+        if all(score is None for score in scores):
+            raise ScratchconvError("every candidate's loss became infinite: give smaller values")
+        chosen = max(range(len(scores)), key=lambda i: (scores[i] is not None, scores[i] or 0.0))
+        return replace(candidates[chosen], seed=self.scale.seeds[0])
+
+    def seeds(self, name: str, config: RunConfig) -> dict[str, RunConfig]:
+        """The run with every seed of the scale, as `name, seed 0` and so on."""
+        return {f"{name}, seed {seed}": replace(config, seed=seed) for seed in self.scale.seeds}
+
+    def directory(self, config: RunConfig) -> Path:
+        """The run directory of a run; what it is can be read from its name."""
+        names = [config.model, config.data, config.method, f"seed{config.seed}", run_key(config)]
+        return self.options.out / "runs" / "-".join(names)
+
+    def _check_version(self, record: RunRecord) -> None:
+        if record.failure or self.options.any_version or record.version == __version__:
+            return
+        raise RunDirectoryError(
+            f"the run {record.key} under {self.options.out} was made by scratchconv"
+            f" {record.version}, this is {__version__}: choose another --out, or mix them by"
+            " --any-version (the page then names both)"
+        )
+
+
+def measured(record: RunRecord, measure: Measure) -> dict[str, Any]:
+    """What `measure` returned for a run."""
+    values: dict[str, Any] = record.measured[measure_name(measure)]
+    return values
+
+
+def _complete(record: RunRecord, measures: Sequence[str], epochs: bool) -> bool:
+    if record.failure:
+        return True
+    return all(name in record.measured for name in measures) and bool(record.epochs or not epochs)
+
+
+def _score(record: RunRecord) -> float | None:
+    if record.failure:
+        return None
+    if record.result.get("validation_accuracy") is not None:
+        return record.accuracy("validation")
+    return -record.loss("validation")
+
+
+def _named(config: RunConfig) -> str:
+    return config.command().partition("--model ")[2].partition(" --data-dir")[0]
+
+
+def _records_under(out: Path) -> dict[str, RunRecord]:
+    """All records of a scale, whichever experiment made them; the one that says most of each."""
+    found: dict[str, RunRecord] = {}
+    for path in sorted(out.glob(f"*/{FILE}")):
+        for key, record in read_records(path).items():
+            found[key] = merged(record, found.get(key))
+    return found

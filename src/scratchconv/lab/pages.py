@@ -1,0 +1,105 @@
+"""An experiment's outcome on disk: Markdown, pictures and a page; and the index of all of them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from scratchconv.lab.exhibits import Outcome, Picture
+from scratchconv.lab.provenance import provenance
+from scratchconv.lab.records import RunRecord
+from scratchconv.report.output import write_whole
+from scratchconv.training import RunConfig
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands above an outcome: title, what it reproduces, the command that makes it."""
+
+    name: str
+    title: str
+    source: str
+    command: str
+
+
+def write_outcome(
+    folder: Path, heading: Heading, outcome: Outcome, records: Sequence[RunRecord]
+) -> Path:
+    """Write `NAME.md`, the pictures and `page.html` into `folder`; returns the page."""
+    for exhibit in outcome.exhibits:
+        if isinstance(exhibit, Picture):
+            _write(folder / f"{exhibit.name}.png", exhibit.png)
+    _write(folder / f"{heading.name}.md", markdown(heading, outcome, records).encode())
+    page = folder / "page.html"
+    html = _template("outcome.html.jinja").render(
+        heading=heading,
+        outcome=outcome,
+        pictures={
+            exhibit.name: base64.b64encode(exhibit.png).decode("ascii")
+            for exhibit in outcome.exhibits
+            if isinstance(exhibit, Picture)
+        },
+        provenance=provenance(records),
+        runs=[_run(record) for record in records],
+    )
+    _write(page, html.encode())
+    return page
+
+
+def markdown(heading: Heading, outcome: Outcome, records: Sequence[RunRecord]) -> str:
+    """The outcome as Markdown: sentences, tables, pictures beside it, how it was made."""
+    lines = [f"# {heading.title}", "", f"{heading.source}.", ""]
+    lines += [f"- {sentence}" for sentence in outcome.sentences]
+    for exhibit in outcome.exhibits:
+        lines.append("")
+        if isinstance(exhibit, Picture):
+            lines += [f"### {exhibit.title}", "", f"![{exhibit.description}]({exhibit.name}.png)"]
+            lines += ["", exhibit.note] if exhibit.note else []
+        else:
+            lines.append(exhibit.markdown())
+    lines += ["", provenance(records), "", f"Made by `{heading.command}`.", ""]
+    return "\n".join(lines)
+
+
+def write_index(out: Path, scale: str, items: Sequence[tuple[Heading, Outcome]]) -> Path:
+    """Write `index.html` into `out`: every item with its first sentence and a link."""
+    page = out / "index.html"
+    html = _template("index.html.jinja").render(scale=scale, items=items)
+    _write(page, html.encode())
+    return page
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_whole(path, lambda file: file.write(content))
+
+
+def _run(record: RunRecord) -> Mapping[str, Any]:
+    environment = record.result.get("environment", {})
+    config = RunConfig(**{k: v for k, v in record.config.items() if k in _FIELDS})
+    return {
+        "key": record.key,
+        "command": environment.get("command") or config.command(),
+        "failure": record.failure,
+    }
+
+
+_FIELDS = frozenset(RunConfig().identity())
+
+
+def _template(name: str) -> Any:
+    environment = Environment(
+        loader=ChoiceLoader(
+            [PackageLoader("scratchconv.lab"), PackageLoader("scratchconv.report")]
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["picture"] = lambda exhibit: isinstance(exhibit, Picture)
+    return environment.get_template(name)
