@@ -12,7 +12,6 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-import numba
 import torch
 
 from scratchconv.errors import Collapse, InvalidArgument
@@ -84,7 +83,7 @@ def _in_processes(jobs: Sequence[Job], at_once: int) -> Iterator[RunRecord]:
         ProcessPoolExecutor(
             at_once,
             mp_context=get_context("spawn"),
-            initializer=_limit_threads,
+            initializer=torch.set_num_threads,  # numba's kernels follow torch
             initargs=(_threads(at_once),),
         )
     ) as pool:
@@ -109,12 +108,6 @@ def _stopping_together(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecuto
         raise Stopped("stopped as asked; go on by adding --resume") from None
 
 
-def _limit_threads(threads: int) -> None:
-    torch.set_num_threads(threads)
-    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at import
-    numba.set_num_threads(min(threads, most))
-
-
 def _on_cluster(jobs: Sequence[Job], address: str, *, threads: int) -> Iterator[RunRecord]:
     try:
         import ray
@@ -134,5 +127,5 @@ def _on_cluster(jobs: Sequence[Job], address: str, *, threads: int) -> Iterator[
 
 
 def _cluster_job(job: Job, threads: int) -> RunRecord:
-    _limit_threads(threads)
+    torch.set_num_threads(threads)
     return run_job(job)
