@@ -65,7 +65,7 @@ def run_jobs(
     the others have saved their state.
     """
     if cluster is not None:
-        yield from _on_cluster(jobs, cluster, threads=_threads(at_once))
+        yield from _on_cluster(jobs, cluster, threads=threads_for(at_once))
     elif at_once == 1 or len(jobs) == 1:
         for job in jobs:
             yield run_job(job, progress)
@@ -73,7 +73,7 @@ def run_jobs(
         yield from _in_processes(jobs, at_once)
 
 
-def _threads(at_once: int) -> int:
+def threads_for(at_once: int) -> int:
     return max(1, (os.cpu_count() or 1) // at_once)
 
 
@@ -84,7 +84,7 @@ def _in_processes(jobs: Sequence[Job], at_once: int) -> Iterator[RunRecord]:
             at_once,
             mp_context=get_context("spawn"),
             initializer=torch.set_num_threads,  # numba's kernels follow torch
-            initargs=(_threads(at_once),),
+            initargs=(threads_for(at_once),),
         )
     ) as pool:
         futures: list[Future[RunRecord]] = [pool.submit(run_job, job) for job in jobs]

@@ -98,11 +98,14 @@ class Lab:
         *,
         measure: Measure | None = None,
         epochs: bool = False,
+        weights: bool = False,
     ) -> dict[str, RunRecord]:
         """The records of these runs, by the names they are given here.
 
         `measure` is called on each finished run directory, and what it returns is
         `measured(record, measure)`; `epochs` keeps the lines of `metrics.jsonl` in the records.
+        `weights` is for what goes on from the run's `directory`: where only its record is left, it
+        is made again.
         Raises `RunDirectoryError` for runs of another version, `Stopped` after Ctrl-C.
         """
         measures = () if measure is None else (measure_name(measure),)
@@ -114,7 +117,8 @@ class Lab:
             record = self._known.get(key)
             if record is not None:
                 self._check_version(record)
-                if _complete(record, measures, epochs):
+                there = not weights or self.options.redraw or self._has_weights(config)
+                if _complete(record, measures, epochs) and there:
                     self.used[key] = record
                     continue
             jobs[key] = Job(
@@ -174,6 +178,9 @@ class Lab:
         """The run directory of a run; what it is can be read from its name."""
         names = [config.model, config.data, config.method, f"seed{config.seed}", run_key(config)]
         return self.options.out / "runs" / "-".join(names)
+
+    def _has_weights(self, config: RunConfig) -> bool:
+        return any((self.directory(config) / "checkpoints").glob("*.safetensors"))
 
     def _check_version(self, record: RunRecord) -> None:
         if record.failure or self.options.any_version or record.version == __version__:

@@ -98,6 +98,8 @@ def own_settings(config: RunConfig) -> dict[str, Any]:
     own = {k: v for k, v in config.identity().items() if v != defaults[k]}
     if config.method != "beta-lasso":
         own.pop("engine", None)  # torch's layers train by every other method, asked for or not
+    if config.connections_from is not None:
+        own["connections_from"] = config.connections_from.name  # in a lab, it ends in a key
     return own
 
 

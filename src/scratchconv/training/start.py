@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.training import checkpoint, run_directory
+from scratchconv.training.allocation import freed_memory_kept
 from scratchconv.training.config import RunConfig
 from scratchconv.training.environment import describe_environment
 from scratchconv.training.interruption import Interruption
@@ -47,7 +48,7 @@ def train(
     if seconds is not None and not seconds > 0:
         raise InvalidArgument(f"seconds is {seconds}: give a positive number, or none")
     deadline = math.inf if seconds is None else time.monotonic() + seconds
-    with subnormals_flushed(), memory_errors_in_words(config.device):
+    with freed_memory_kept(), subnormals_flushed(), memory_errors_in_words(config.device):
         return _train(config, Path(out), resume, progress or Silent(), deadline)
 
 

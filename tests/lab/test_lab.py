@@ -1,0 +1,220 @@
+"""The lab makes every run once, reuses what is there, and mixes nothing in silently."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scratchconv.errors import InvalidArgument, RunDirectoryError, ScratchconvError
+from scratchconv.lab import Lab, LabOptions, jobs, read_records, run_key
+from scratchconv.lab import lab as lab_module
+from scratchconv.lab.records import FILE, write_records
+from scratchconv.lab.scales import LAPTOP, SCALES, SMOKE, find_scale
+from scratchconv.training import RunConfig, load_run
+
+
+class Told:
+    """A progress that remembers what it was told."""
+
+    def __init__(self):
+        self.made, self.reused, self.lines = [], 0, []
+
+    def plan(self, labels, epochs, reused):
+        self.reused += reused
+
+    def finished(self, record):
+        self.made.append(record.key)
+
+    def begin(self, config, resolved, done):
+        self.lines.append(done)
+
+    def step(self, done, loss): ...
+
+    def epoch(self, metrics): ...
+
+    def note(self, text): ...
+
+    def end(self, result): ...
+
+
+def new_lab(out: Path, name: str = "first", **options: object) -> Lab:
+    return Lab(name, SMOKE, LabOptions(out, **options), progress=Told())
+
+
+def count_weights(directory: Path, data_dir: Path | None) -> dict[str, int]:
+    return {"parameters": load_run(directory).resolved["parameters"]}
+
+
+def test_a_run_is_made_once_for_all_experiments(tmp_path):
+    first = new_lab(tmp_path)
+    config = first.config("3-fc", "cifar10")
+    assert config.data == "digits"  # the smoke scale has its stand-in
+    made = first.train({"one": config, "the same": replace(config)})
+    assert made["one"] is made["the same"]
+    assert len(first.progress.made) == 1
+
+    second = new_lab(tmp_path, "second")
+    again = second.train({"another name": config})["another name"]
+    assert second.progress.made == []
+    assert again == made["one"]
+
+    shutil.rmtree(tmp_path / "runs")  # the record is enough
+    assert new_lab(tmp_path, "third").train({"one": config})["one"] == made["one"]
+
+
+def test_a_finished_run_directory_is_taken_without_a_record(tmp_path):
+    first = new_lab(tmp_path)
+    config = first.config("3-fc", "cifar10")
+    record = first.train({"one": config})["one"]
+    (tmp_path / "first" / FILE).unlink()
+    again = new_lab(tmp_path)
+    assert again.train({"one": config})["one"] == record
+    assert again.progress.lines == []  # no training began
+
+
+def test_what_is_measured_later_is_added_and_nothing_lost(tmp_path):
+    first = new_lab(tmp_path)
+    config = first.config("3-fc", "cifar10")
+    assert first.train({"one": config}, epochs=True)["one"].epochs
+    record = new_lab(tmp_path, "second").train({"one": config}, measure=count_weights)["one"]
+    assert lab_module.measured(record, count_weights) == {
+        "parameters": record.resolved["parameters"]
+    }
+    assert len(record.epochs) == config.epochs
+    drawn = new_lab(tmp_path, "second", redraw=True)
+    drawn.train({"one": config}, measure=count_weights, epochs=True)
+    assert drawn.progress.made == []
+
+
+def test_a_run_whose_weights_are_needed_is_made_again_where_only_its_record_is_left(tmp_path):
+    first = new_lab(tmp_path)
+    config = first.config("3-fc", "cifar10")
+    first.train({"one": config})
+    shutil.rmtree(tmp_path / "runs")
+    second = new_lab(tmp_path, "second")
+    second.train({"one": config})
+    assert second.progress.made == []
+    second.train({"one": config}, weights=True)
+    assert len(second.progress.made) == 1
+    assert any(second.directory(config).glob("checkpoints/*.safetensors"))
+    new_lab(tmp_path, "third", redraw=True).train({"one": config}, weights=True)
+
+
+def test_runs_on_other_connections_are_other_runs(tmp_path):
+    config = new_lab(tmp_path).config("s-fc", "cifar10")
+    learned = [replace(config, connections_from=tmp_path / name) for name in ("a-1", "a-2")]
+    assert len({run_key(c) for c in (config, *learned)}) == 3
+    assert run_key(learned[0]) == run_key(replace(learned[0], connections_from=Path("b/a-1")))
+
+
+def test_redrawing_makes_no_run(tmp_path):
+    lab = new_lab(tmp_path, redraw=True)
+    with pytest.raises(RunDirectoryError, match=r"no record of one.*without --redraw"):
+        lab.train({"one": lab.config("3-fc", "cifar10")})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_of_another_version_are_not_mixed_in_silently(tmp_path):
+    first = new_lab(tmp_path)
+    config = first.config("3-fc", "cifar10")
+    record = first.train({"one": config})["one"]
+    old = {**record.result, "environment": {**record.result["environment"], "version": "0.0.9"}}
+    write_records(tmp_path / "first" / FILE, [replace(record, result=old)])
+    with pytest.raises(RunDirectoryError, match=r"scratchconv 0\.0\.9.*--any-version"):
+        new_lab(tmp_path).train({"one": config})
+    taken = new_lab(tmp_path, any_version=True).train({"one": config})["one"]
+    assert taken.version == "0.0.9"
+
+
+def test_several_processes_make_the_same_runs(tmp_path):
+    alone, together = new_lab(tmp_path / "alone"), new_lab(tmp_path / "together", jobs=2)
+    configs = {f"seed {s}": alone.config("s-fc", "cifar10", seed=s) for s in range(2)}
+    expected, found = alone.train(configs), together.train(configs)
+    assert sorted(together.progress.made) == sorted(r.key for r in expected.values())
+    for name, record in found.items():
+        # One thread a process: last digits may differ.
+        assert record.accuracy() == pytest.approx(expected[name].accuracy(), abs=1.0)
+        assert record.result["environment"]["hardware"]["threads"] == jobs.threads_for(2)
+
+
+def test_the_best_is_chosen_on_validation_data_and_another_seed(tmp_path, monkeypatch):
+    lab = new_lab(tmp_path)
+    candidates = [lab.config("s-fc", "cifar10", lr=lr) for lr in (1e-6, 0.1, 0.2)]
+    asked = []
+
+    def train(configs):
+        asked.extend(configs.values())
+        return {name: _scored(c) for name, c in configs.items()}
+
+    def _scored(config):
+        return _Record({1e-6: 0.1, 0.1: 0.9, 0.2: None}[config.lr])
+
+    monkeypatch.setattr(lab, "train", train)
+    assert lab.best(candidates) == candidates[1]
+    assert all(c.skip_test and c.seed == SMOKE.search_seed for c in asked)
+    with pytest.raises(ScratchconvError, match="every candidate"):
+        lab.best([candidates[2]])
+
+
+class _Record:
+    def __init__(self, score):
+        self.failure = "" if score is not None else "the loss is infinite"
+        self.result = {"validation_accuracy": score}
+
+    def accuracy(self, split):
+        assert split == "validation"
+        return 100 * self.result["validation_accuracy"]
+
+
+def test_a_run_that_diverges_is_a_record_of_its_failure(tmp_path):
+    lab = new_lab(tmp_path)
+    wild = lab.config("3-fc", "cifar10", lr=1e30)
+    tame = lab.config("3-fc", "cifar10")
+    records = lab.train({"wild": wild, "tame": tame})
+    assert "loss" in records["wild"].failure or "weight" in records["wild"].failure
+    with pytest.raises(ScratchconvError, match="no test accuracy"):
+        records["wild"].accuracy()
+    assert records["tame"].accuracy() > 10
+    assert read_records(tmp_path / "first" / FILE).keys() == {run_key(wild), run_key(tame)}
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    path = tmp_path / "first" / FILE
+    path.parent.mkdir()
+    path.write_text("{}\n")
+    with pytest.raises(RunDirectoryError, match=r"records\.jsonl, line 1"):
+        new_lab(tmp_path)
+
+
+def test_a_key_stands_for_what_decides_the_result():
+    config = RunConfig(alpha=8, lam=1e-4)
+    assert run_key(config) == run_key(replace(config, data_dir=Path("elsewhere")))
+    assert run_key(config) != run_key(replace(config, seed=1))
+    assert run_key(config) != run_key(replace(config, engine="torch"))
+    sgd = RunConfig(alpha=8, method="sgd")
+    assert run_key(sgd) == run_key(replace(sgd, engine="torch"))  # nothing else could train it
+    # Committed records are found by their keys: this one must never change.
+    assert run_key(config) == KEY
+
+
+KEY = "363ecc5c26c0"
+
+
+def test_every_scale_sizes_every_network_and_keeps_its_search_seed_apart():
+    for scale in SCALES.values():
+        assert scale.search_seed not in scale.seeds
+        assert set(scale.size("s-fc")) == {"alpha"}
+        assert set(scale.size("3-fc")) == {"params"}
+    assert LAPTOP.long > LAPTOP.short
+    with pytest.raises(InvalidArgument, match=r"desktop.*laptop, paper"):
+        find_scale("desktop")
+
+
+def test_records_survive_a_round_trip(tmp_path):
+    lab = new_lab(tmp_path)
+    record = lab.train({"one": lab.config("3-fc", "cifar10")})["one"]
+    path = tmp_path / "first" / FILE
+    assert read_records(path) == {record.key: record}
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == [record.key]

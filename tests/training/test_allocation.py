@@ -1,0 +1,33 @@
+"""Freed memory is kept inside a training run and given back after it."""
+
+import ctypes
+import resource
+import sys
+
+import pytest
+import torch
+
+from scratchconv.training.allocation import freed_memory_kept
+
+_HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+
+
+def _page_faults(repeats: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(repeats):
+        torch.empty(2**26, dtype=torch.uint8).fill_(1)  # 64 MiB: by default always mapped anew
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(not _HAS_GLIBC, reason="only glibc is told to keep memory")
+def test_the_same_pages_are_used_again_inside_and_given_back_after():
+    with freed_memory_kept():
+        _page_faults(4)
+        inside = _page_faults(4)
+    after = _page_faults(4)
+    assert 10 * inside < after
+
+
+def test_an_error_within_is_the_callers():
+    with pytest.raises(ValueError, match="from within"), freed_memory_kept():
+        raise ValueError("from within")
