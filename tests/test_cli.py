@@ -120,7 +120,7 @@ def test_flags_that_cannot_be_understood(words, told, run, tmp_path, monkeypatch
     [
         (["--model", "s-cf"], "Did you mean 's-fc'?"),
         (["--data", "cifar"], "unknown dataset 'cifar'"),
-        (["--method", "adam"], "choose from beta-lasso, lasso"),
+        (["--method", "lars"], "choose from adam, beta-lasso"),
         (["--epochs", "0"], "--epochs 0"),
         (["--batch-size", "1437"], "--batch-size 1437 is more than"),
         (["--seed", "99999999999999999999"], "--seed"),

@@ -28,7 +28,7 @@ from scratchconv.experiments.catalogue import EXPERIMENTS
 from scratchconv.experiments.reproduce import reproduce as reproduce_experiment
 from scratchconv.lab import LabOptions
 from scratchconv.lab.scales import SCALES
-from scratchconv.training import RunConfig, Stopped, load_model, load_run
+from scratchconv.training import RunConfig, Stopped, load_dataset, load_model, load_run
 from scratchconv.training import train as train_run
 
 app = SubcommandApp()
@@ -117,7 +117,7 @@ def export(
     config = load_run(run).config
     if config["permute"] is not None:
         raise InvalidArgument(f"{run} was trained on permuted pixels: it would misread any image")
-    dataset = data.load(config["data"], data_dir)
+    dataset = load_dataset(run, data_dir)
     bytes_in = dataset.train.inputs.dtype == torch.uint8
     mean, std = (dataset.mean, dataset.std) if bytes_in else (None, None)
     model = load_model(run)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scratchconv.data import Dataset, Split, load, split
+from scratchconv.data.splitting import subset
 from scratchconv.errors import InvalidArgument
 
 
@@ -72,3 +73,51 @@ def test_regression_is_split_at_random():
 def test_sizes_that_leave_nothing_are_refused(validation):
     with pytest.raises(InvalidArgument, match="validation"):
         split(numbered([0, 1, 0, 1], 2), validation)
+
+
+@given(
+    targets=st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    data=st.data(),
+    seed=st.integers(0, 5),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_subset_is_balanced_and_part_of_every_larger_one(targets, data, seed):
+    train = numbered(targets, 4).train
+    sizes = sorted(data.draw(st.lists(st.integers(1, len(targets)), min_size=2, max_size=2)))
+    rows = []
+    for size in sizes:
+        drawn = subset(train, size, classes=4, seed=seed)
+        rows.append(drawn.inputs.flatten().long())
+        assert len(rows[-1]) == size
+        assert torch.equal(rows[-1], rows[-1].sort().values.unique())
+        assert torch.equal(drawn.targets, train.targets[rows[-1]])
+        there = torch.bincount(train.targets, minlength=4)
+        chosen = torch.bincount(drawn.targets, minlength=4)
+        # Equally many, but for classes that have given all they have.
+        assert bool(((chosen >= chosen.max() - 1) | (chosen == there)).all())
+    assert set(rows[0].tolist()) <= set(rows[1].tolist())
+
+
+def test_a_subset_without_classes_is_uniform_and_by_its_seed():
+    train = load("tree", train_size=80, test_size=5).train
+    first, again, other, larger = (
+        subset(train, size, seed=seed) for size, seed in ((20, 0), (20, 0), (20, 1), (50, 0))
+    )
+    assert torch.equal(first.inputs, again.inputs)
+    assert not torch.equal(first.inputs, other.inputs)
+    assert set(first.targets.tolist()) < set(larger.targets.tolist())
+    counts = torch.zeros(80)
+    rows = {float(target): row for row, target in enumerate(train.targets)}
+    for seed in range(200):
+        drawn = subset(train, 20, seed=seed).targets.tolist()
+        counts[[rows[target] for target in drawn]] += 1
+    assert 25 < counts.min() < 50 < counts.max() < 75  # 50 ± 4 standard deviations of 6
+
+
+@pytest.mark.parametrize("size", [0, -1, 5])
+def test_a_subset_must_be_one(size):
+    train = numbered([0, 1, 0, 1], 2).train
+    with pytest.raises(InvalidArgument, match="from 1 to the 4"):
+        subset(train, size)
+    with pytest.raises(InvalidArgument, match="seed -1"):
+        subset(train, 2, seed=-1)

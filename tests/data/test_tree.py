@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scratchconv.data import load
 from scratchconv.data.tree import draw_theta, make_tree, tree_function
@@ -55,6 +57,29 @@ def test_a_larger_training_set_keeps_the_tree_and_the_test_set():
     _, large = make_tree(4096, 100, noise=0.1, seed=2)
     assert torch.equal(small.inputs, large.inputs)
     assert torch.equal(small.targets, large.targets)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(1, 70), min_size=2, max_size=2), st.booleans(), st.integers(0, 9))
+def test_a_larger_training_set_begins_with_the_smaller(sizes, shared, seed):
+    small, large = sorted(sizes)
+    (few, _), (many, _) = (
+        make_tree(size, 1, noise=0.3, seed=seed, shared_noise=shared) for size in (small, large)
+    )
+    assert torch.equal(few.inputs, many.inputs[:small])
+    torch.testing.assert_close(few.targets, many.targets[:small])
+
+
+def test_shared_noise_is_one_number_for_all_training_targets():
+    shifts = []
+    for seed in range(300):
+        noisy, test = make_tree(10, 4, noise=0.3, seed=seed, shared_noise=True)
+        clean, exact = make_tree(10, 4, seed=seed)
+        shift = (noisy.targets - clean.targets).double()
+        assert float(shift.max() - shift.min()) < 1e-5
+        assert torch.equal(test.targets, exact.targets)
+        shifts.append(float(shift.mean()))
+    assert float(torch.tensor(shifts).std()) == pytest.approx(0.3, rel=0.15)
 
 
 def test_theta_is_uniform_from_0_to_2_and_new_for_every_seed():

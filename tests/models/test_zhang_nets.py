@@ -16,6 +16,7 @@ from scratchconv.errors import InvalidArgument
 from scratchconv.nn import LocallyConnected2d
 
 ZHANG = [name for name in models.NAMES if name.startswith("zhang-")]
+MATCHED = [name for name in ZHANG if name != "zhang-weight-even"]
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 WEIGHTED = (nn.Linear, nn.Conv2d, LocallyConnected2d)
 
@@ -27,10 +28,15 @@ def test_conv_net_has_the_known_number_of_parameters(image, parameters):
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", ZHANG)
 @pytest.mark.parametrize(
-    ("image", "maps"),
-    [(MNIST, [(6, 12, 12), (16, 4, 4)]), (CIFAR, [(6, 14, 14), (16, 5, 5)])],
+    ("name", "image", "maps"),
+    [(name, MNIST, [(6, 12, 12), (16, 4, 4)]) for name in MATCHED]
+    + [(name, CIFAR, [(6, 14, 14), (16, 5, 5)]) for name in MATCHED]
+    + [
+        ("zhang-weight-even", MNIST, [(6, 13, 13), (16, 5, 5)]),
+        ("zhang-weight-even", CIFAR, [(6, 15, 15), (16, 5, 5)]),
+        ("zhang-weight-even", (2, 17, 20), [(6, 7, 9), (16, 1, 3)]),
+    ],
 )
 def test_latent_maps_and_dense_layers(name, image, maps):
     network = models.build(name, image=image, alpha=1, seed=0)
@@ -53,8 +59,12 @@ def test_latent_maps_and_dense_layers(name, image, maps):
 def test_weights_by_the_formula_of_the_docstring(name, image, classes):
     c, h, w = image
     first = [(side - 4) // 2 for side in (h, w)]
-    a, b = math.prod(first), math.prod((side - 4) // 2 for side in first)
+    second = [(side - 4) // 2 for side in first]
+    if name == "zhang-weight-even":  # an even number of zeros makes every side odd
+        first, second = ([side + 1 - side % 2 for side in sides] for sides in (first, second))
+    a, b = math.prod(first), math.prod(second)
     convolutions = {
+        "zhang-weight-even": 6 * c * h * w + 96 * a,
         "zhang-conv": 150 * c + 2400,
         "zhang-local": 216 * c * a + 3456 * b,
         "zhang-weight": 6 * c * h * w + 96 * a,
@@ -137,6 +147,14 @@ def test_weight_net_moves_one_whole_kernel_over_zeros():
             moved[:, :, top : top + source.shape[2], left : left + source.shape[3]] = source
             expected = torch.einsum("nchw,ochw->no", moved, layer.weight) + layer.bias
             torch.testing.assert_close(maps[:, :, y, x], expected)
+
+
+@pytest.mark.parametrize("image", [MNIST, CIFAR])
+def test_the_even_weight_net_has_as_many_zeros_before_as_behind(image):
+    network = models.build("zhang-weight-even", image=image, alpha=1)
+    for number in (1, 2):
+        left, right, above, below = network.get_submodule(f"pad{number}").padding
+        assert left == right == above == below > 0
 
 
 @pytest.mark.parametrize("name", ZHANG)

@@ -17,7 +17,7 @@ def model() -> nn.Module:
 
 
 def test_names() -> None:
-    assert list(METHODS) == ["sgd", "beta-lasso", "lasso", "proximal-lasso"]
+    assert list(METHODS) == ["sgd", "adam", "beta-lasso", "lasso", "proximal-lasso"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -60,12 +60,36 @@ def test_sgd_decays_weights_only() -> None:
     assert {g["momentum"] for g in optimizer.param_groups} == {0.9}
 
 
+def test_adam_takes_the_steps_of_the_paper() -> None:
+    """Kingma & Ba 2015, Algorithm 1, written out in float64."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 2))
+    weight = net[0].weight
+    assert isinstance(weight, nn.Parameter)
+    optimizer = build("adam", net, lr=0.01)
+    expected = weight.detach().double()
+    first, second = torch.zeros_like(expected), torch.zeros_like(expected)
+    for step in range(1, 6):
+        slope = torch.randn_like(weight)
+        for parameter in net.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        weight.grad = slope.clone()
+        optimizer.step()
+        first = 0.9 * first + 0.1 * slope.double()
+        second = 0.999 * second + 0.001 * slope.double() ** 2
+        scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
+        expected = expected - 0.01 * first / (1 - 0.9**step) / scale
+        torch.testing.assert_close(weight.detach().double(), expected, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("method", "option", "taken"),
     [
         ("beta-lasso", {"momentum": 0.9}, "lam, lam_first, beta"),
         ("beta-lasso", {"weight_decay": 1e-4}, "lam, lam_first, beta"),
         ("sgd", {"lam": 1e-4}, "momentum, weight_decay"),
+        ("adam", {"momentum": 0.9}, "nothing"),
+        ("adam", {"weight_decay": 1e-4}, "nothing"),
         ("sgd", {"lam_first": 0.0}, "momentum, weight_decay"),
         ("lasso", {"beta": 20}, "lam, lam_first"),
         ("proximal-lasso", {"beta": 20}, "lam, lam_first"),

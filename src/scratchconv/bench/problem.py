@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from scratchconv import data, models
 from scratchconv.bench.rule import FIRST, LAYERS, SECOND, SPARSE_LAYERS, Rule
 from scratchconv.errors import InvalidArgument
-from scratchconv.training import load_model, load_run
+from scratchconv.training import load_dataset, load_model, load_run
 
 IMAGE, CLASSES = (3, 32, 32), 10
 
@@ -120,7 +120,7 @@ def _batch_of_run(
     run: Path, data_dir: Path | None, batch_size: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     config = load_run(run).config
-    dataset = data.load(config["data"], data_dir)
+    dataset = load_dataset(run, data_dir)
     permutation = None
     if config["permute"] is not None:
         permutation = data.pixel_permutation(dataset.image, config["permute"])

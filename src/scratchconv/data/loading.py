@@ -26,6 +26,7 @@ def load(
     train_size: int = 4096,
     test_size: int = 1024,
     noise: float = 0.0,
+    shared_noise: bool = False,
     seed: int = 0,
 ) -> Dataset:
     """Load a dataset from its original files.
@@ -33,12 +34,12 @@ def load(
     `directory` holds the files in torchvision's layout (`default_directory()` where None);
     `digits` and `tree` need none. Sizes, shapes and labels are checked; `verify` compares the
     md5 sums as well. `complete=False` accepts files with fewer samples than published, for
-    trials. `train_size`, `test_size`, `noise` and `seed` are those of `make_tree`, and only the
-    tree task reads them. Raises InvalidArgument for an unknown name, DataError where a file is
-    missing or damaged.
+    trials. `train_size`, `test_size`, `noise`, `shared_noise` and `seed` are those of `make_tree`,
+    and only the tree task reads them. Raises InvalidArgument for an unknown name, DataError where
+    a file is missing or damaged.
     """
     if name == "tree":
-        train, test = make_tree(train_size, test_size, noise, seed)
+        train, test = make_tree(train_size, test_size, noise, seed, shared_noise=shared_noise)
         # N(0, I) by definition: in no need of an estimate, nor of normalising.
         return Dataset(name, train, test, (), "regression", (0.0,), (1.0,))
     if name == "digits":

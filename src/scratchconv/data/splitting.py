@@ -1,7 +1,8 @@
-"""Setting validation samples aside from the training samples; the test set is never touched."""
+"""Setting validation samples aside, and training on some of the rest; the test set stays whole."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,37 @@ def split(
         for rows in ((~chosen).nonzero().squeeze(1), chosen.nonzero().squeeze(1))
     )
     return kept, held_out, dataset.test
+
+
+def subset(train: Split, size: int, *, classes: int = 0, seed: int = 0) -> Split:
+    """`size` of the training samples, drawn by `seed`; their order stays.
+
+    With `classes` above 0 every class gives equally many, to within one ("a random balanced size-n
+    subset": Zhang 2021, §3.3), as long as it has so many; otherwise the draw is uniform. With the
+    same seed a larger subset contains the smaller one. Raises InvalidArgument where there are not
+    so many samples.
+    """
+    if not 1 <= size <= len(train):
+        raise InvalidArgument(
+            f"train_size {size} must be from 1 to the {len(train)} training samples there are"
+        )
+    if seed < 0:
+        raise InvalidArgument(f"seed {seed} must be 0 or more")
+    draw = np.random.default_rng((_SUBSET, seed))
+    order = torch.from_numpy(draw.permutation(len(train)))
+    if classes:
+        turns = torch.empty(len(train), dtype=torch.int64)
+        # One sample of every class at a time; the seed decides whose turn comes first.
+        for turn, label in enumerate(draw.permutation(classes).tolist()):
+            of_class = (train.targets[order] == label).nonzero().squeeze(1)
+            turns[of_class] = torch.arange(len(of_class)) * classes + turn
+        order = order[turns.argsort()]
+    rows = order[:size].sort().values
+    return Split(train.inputs[rows], train.targets[rows])
+
+
+# Keeps these draws apart from those of the streams that have a purpose, which are small numbers.
+_SUBSET = 2_000
 
 
 def _validation_size(validation: float | int, samples: int) -> int:

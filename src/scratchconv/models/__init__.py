@@ -22,6 +22,8 @@ name            network                                            `alpha`
 `zhang-local`   the same maps: local, not shared                   as in `zhang-conv`
 `zhang-weight`  the same maps: shared, not local                   as in `zhang-conv`
 `zhang-fc`      the same maps: neither                             as in `zhang-conv`
+`zhang-weight-  `zhang-weight` padded as in the published code     as in `zhang-conv`
+even`
 ==============  =================================================  ============================
 
 A new network is a file that says how to build it and how to count its weights, and a line in

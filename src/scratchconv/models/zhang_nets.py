@@ -10,6 +10,7 @@ CIFAR-10. None of them pools.
 - `zhang-weight`: a convolution whose kernel is as large as its input, of stride 1. The input is
   padded with zeros to give the map its size.
 - `zhang-fc`: dense layers between the same numbers of units.
+- `zhang-weight-even`: `zhang-weight` as the published code has it, see below.
 
 With h × w inputs of c channels, a and b positions in the two maps and a head of 1920b + 10080 + 84·
 classes, the weights at α = 1 are, besides the head, 150c + 2400 (`zhang-conv`), 216ca + 3456b
@@ -24,7 +25,9 @@ Left open by the paper, or not as its published code has it:
 - The windows of LocalNet are not in the text. They are the code's.
 - WeightNet's padding "to maintain the correct latent dimensions" must be uneven where a map has an
   even side: 11 zeros in all for 12 positions, five before and six behind. The code pads evenly and
-  has maps of side 13 and 5 on MNIST, 15 and 5 on CIFAR-10: not those of ConvNet.
+  has maps of side 13 and 5 on MNIST, 15 and 5 on CIFAR-10: not those of ConvNet. That network is
+  `zhang-weight-even`; its even sides are one longer, and its weights are as many as the formulas of
+  `zhang-weight` say, with its own maps for a and b.
 - Initial weights start as PyTorch starts them, uniform in ±1/√fan_in. Every layer has biases.
 """
 
@@ -40,8 +43,8 @@ from scratchconv.models.architecture import Architecture
 from scratchconv.models.network import Network, Settings
 from scratchconv.nn import LocallyConnected2d
 
-Kind = Literal["conv", "local", "weight", "fc"]
-KINDS: tuple[Kind, ...] = ("conv", "local", "weight", "fc")
+Kind = Literal["conv", "local", "weight", "fc", "weight-even"]
+KINDS: tuple[Kind, ...] = ("conv", "local", "weight", "fc", "weight-even")
 
 _CHANNELS = (6, 16)
 _HIDDEN = (120, 84)
@@ -57,16 +60,19 @@ class _Stage(NamedTuple):
     after: tuple[int, int, int]
 
 
-def _stages(name: str, settings: Settings) -> list[_Stage]:
+def _stages(kind: Kind, settings: Settings) -> list[_Stage]:
     stages, image = [], settings.image
+    height, width = image[1:]
     for channels in _CHANNELS:
-        height, width = ((side - _KERNEL + 1) // _POOL for side in image[1:])
+        height, width = ((side - _KERNEL + 1) // _POOL for side in (height, width))
         if min(height, width) < 1:
             raise InvalidArgument(
                 f"image is {settings.image}: two 5×5 convolutions with pooling leave nothing of "
-                f"it; {name} needs at least 16 rows and columns"
+                f"it; zhang-{kind} needs at least 16 rows and columns"
             )
-        after = (channels * settings.alpha, height, width)
+        # As many zeros on both sides make the positions of a kernel as large as its input odd.
+        rows, columns = (height | 1, width | 1) if kind == "weight-even" else (height, width)
+        after = (channels * settings.alpha, rows, columns)
         stages.append(_Stage(image, after))
         image = after
     return stages
@@ -83,7 +89,7 @@ def _stage_layers(kind: Kind, number: int, stage: _Stage) -> dict[str, nn.Module
             before[0], after[0], _WINDOW, image_size=before[1:], stride=_POOL
         )
         return {conv: local, **relu}
-    if kind == "weight":
+    if kind in ("weight", "weight-even"):
         (above, below), (left, right) = (_padding(side) for side in after[1:])
         padding = nn.ZeroPad2d((left, right, above, below))
         return {f"pad{number}": padding, conv: nn.Conv2d(before[0], after[0], before[1:]), **relu}
@@ -99,7 +105,7 @@ def _stage_weights(kind: Kind, stage: _Stage) -> int:
     before, after = stage
     if kind == "fc":
         return math.prod(before) * math.prod(after)
-    if kind == "weight":
+    if kind in ("weight", "weight-even"):
         return math.prod(before) * after[0]
     if kind == "conv":
         return before[0] * after[0] * _KERNEL**2
@@ -127,7 +133,7 @@ def _architecture(kind: Kind) -> Architecture:
     name = f"zhang-{kind}"
 
     def build(settings: Settings) -> Network:
-        stages = _stages(name, settings)
+        stages = _stages(kind, settings)
         layers: dict[str, nn.Module] = {}
         for number, stage in enumerate(stages, start=1):
             layers |= _stage_layers(kind, number, stage)
@@ -138,7 +144,7 @@ def _architecture(kind: Kind) -> Architecture:
         return Network(name, settings, layers, first_layer="conv1", convolution_layers=names)
 
     def count(settings: Settings) -> int:
-        stages = _stages(name, settings)
+        stages = _stages(kind, settings)
         units = _head_units(settings, math.prod(stages[-1].after))
         head = sum(units[i] * units[i + 1] for i in range(3))
         return head + sum(_stage_weights(kind, stage) for stage in stages)

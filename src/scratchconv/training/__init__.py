@@ -5,7 +5,7 @@ from scratchconv.training.loop import Stopped
 from scratchconv.training.progress import Progress, Silent
 from scratchconv.training.run_directory import Run, load_run, load_weights
 from scratchconv.training.start import train
-from scratchconv.training.trained import load_model
+from scratchconv.training.trained import load_dataset, load_model
 
 __all__ = [
     "Progress",
@@ -13,6 +13,7 @@ __all__ = [
     "RunConfig",
     "Silent",
     "Stopped",
+    "load_dataset",
     "load_model",
     "load_run",
     "load_weights",

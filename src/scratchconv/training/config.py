@@ -11,12 +11,19 @@ import torch
 
 from scratchconv import data, models, optim, pruning
 from scratchconv.errors import InvalidArgument, unknown_name
+from scratchconv.training import combinations
+from scratchconv.training.schedule import SCHEDULES
 
 Augment = Literal["auto", "none"]
 LamScale = Literal["none", "steps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineChoice = Literal["auto", "dense", "sparse", "torch"]
 DensityBy = Literal["paper", "erdos-renyi", "uniform"]
+Schedule = Literal["cosine", "constant", "step"]
+LastBatch = Literal["drop", "keep"]
+Normalise = Literal["channels", "half"]
+Connected = Literal["first", "all"]
+ConnectionsKind = Literal["learned", "random", "local"]
 
 # torch takes seeds up to 2⁶³, and an epoch's own is the run's times a million.
 _LARGEST_SEED = 2**32 - 1
@@ -28,8 +35,9 @@ class RunConfig:
     """One training run. The defaults are those of Neyshabur 2020 where the paper states them."""
 
     model: str = "s-fc"
-    """Network: s-conv, s-local, s-fc, d-conv, d-local, d-fc, 3-fc or resnet18; zhang-conv,
-    zhang-local, zhang-weight or zhang-fc; tree-weight, tree-local, tree-oracle or tree-fc."""
+    """Network: s-conv, s-local, s-fc, d-conv, d-local, d-fc, 3-fc, res-mlp or resnet18; zhang-conv,
+    zhang-local, zhang-weight, zhang-fc or zhang-weight-even (padded as in the published code);
+    tree-weight, tree-local, tree-oracle or tree-fc."""
 
     alpha: int | None = None
     """Size of the network: its base channels, α of Neyshabur 2020. Give this or --params."""
@@ -52,6 +60,24 @@ class RunConfig:
     permute: int | None = None
     """Shuffle the pixels of all images alike, by this seed: no geometry is left to see."""
 
+    train_size: int | None = None
+    """Training samples used, equally many of every class; without it, all that --validation
+    leaves. A larger number includes the samples of a smaller one. Of tree: how many are drawn."""
+
+    data_seed: int = 0
+    """Seed of what --train-size draws, and of all that tree is: its weights θ and its samples."""
+
+    tree_noise: float = 0.0
+    """Standard deviation ε of the noise on the training targets of tree (Zhang 2021)."""
+
+    tree_noise_shared: bool = False
+    """Add one draw of that noise to all targets, as Zhang's published code does; the text says, and
+    without this flag we draw, one for every sample."""
+
+    normalise: Normalise = "channels"
+    """Pixels as the network sees them. channels: of mean 0 and deviation 1 in each colour, over all
+    training images. half: from −1 to 1, as in Zhang's published code (the text does not say)."""
+
     augment: Augment = "auto"
     """auto: the flips and crops usual for the dataset. none: the images as they are."""
 
@@ -68,7 +94,7 @@ class RunConfig:
     """Seed of the training/validation split; apart from --seed, so that runs share one split."""
 
     method: str = "beta-lasso"
-    """Training method: sgd, beta-lasso, lasso or proximal-lasso."""
+    """Training method: sgd, adam, beta-lasso, lasso or proximal-lasso."""
 
     beta: float = 50.0
     """Threshold coefficient β of beta-lasso: weights under β·λ become zero."""
@@ -86,7 +112,11 @@ class RunConfig:
     """Epochs of the run that λ was chosen for; needed by --lam-scale steps."""
 
     lr: float = 0.1
-    """Learning rate η at the start; it falls to zero along a cosine, step by step."""
+    """Learning rate η at the start; --schedule says what becomes of it."""
+
+    schedule: Schedule = "cosine"
+    """cosine: η falls to zero along a cosine, step by step. constant: η stays. step: η, and η/10
+    once half of the steps are done."""
 
     momentum: float = 0.0
     """Momentum of sgd."""
@@ -105,11 +135,27 @@ class RunConfig:
     """How the density varies between layers: as the paper of --pruning says, erdos-renyi (small
     layers densest) or uniform."""
 
+    connections_from: Path | None = None
+    """Train new weights on the connections another run has learned: its run directory, or a
+    .safetensors file of masks. The other connections stay 0 (with --method sgd or adam)."""
+
+    connections: Connected = "first"
+    """Whose connections --connections-from keeps: those of the first layer, or of all but the
+    last. The other layers stay fully connected."""
+
+    connections_kind: ConnectionsKind = "learned"
+    """learned: those very connections. random: as many a unit, at random places. local: as many a
+    unit, in one square window of all channels at a random place; of the first layer only."""
+
     epochs: int = 15
     """Passes over the training data."""
 
     batch_size: int = 512
     """Samples a step (512 in the paper)."""
+
+    last_batch: LastBatch = "drop"
+    """The samples left at an epoch's end that fill no batch. drop: left out, others every epoch.
+    keep: a smaller batch of them."""
 
     seed: int = 0
     """Seed of the initial weights, the order of the data, augmentation and dropout."""
@@ -130,6 +176,9 @@ class RunConfig:
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints; 0 writes one at every step."""
 
+    record_every: int = 1
+    """Epochs between the lines of metrics.jsonl; the last epoch always has one."""
+
     def check(self) -> None:
         """Raise `InvalidArgument` for a value that is impossible whatever the data are."""
         for kind, name, choices in (
@@ -139,6 +188,11 @@ class RunConfig:
             ("pruning method", self.pruning, ("none", *pruning.METHODS)),
             ("--density-by", self.density_by, get_args(DensityBy)),
             ("--augment", self.augment, get_args(Augment)),
+            ("--normalise", self.normalise, get_args(Normalise)),
+            ("--schedule", self.schedule, SCHEDULES),
+            ("--last-batch", self.last_batch, get_args(LastBatch)),
+            ("--connections", self.connections, get_args(Connected)),
+            ("--connections-kind", self.connections_kind, get_args(ConnectionsKind)),
             ("--lam-scale", self.lam_scale, get_args(LamScale)),
             ("--precision", self.precision, get_args(Precision)),
             ("--engine", self.engine, get_args(EngineChoice)),
@@ -148,7 +202,10 @@ class RunConfig:
         for flag, whole, least in (
             ("cutout", self.cutout, 0),
             ("epochs", self.epochs, 1),
-            ("batch-size", self.batch_size, 2),  # BatchNorm needs two samples
+            ("batch-size", self.batch_size, 1),
+            ("record-every", self.record_every, 1),
+            ("train-size", self.train_size, 1),
+            ("data-seed", self.data_seed, 0),
             ("seed", self.seed, 0),
             ("split-seed", self.split_seed, 0),
             ("permute", self.permute, 0),
@@ -164,6 +221,7 @@ class RunConfig:
         for flag, number in (
             ("checkpoint-seconds", self.checkpoint_seconds),
             ("validation", self.validation),
+            ("tree-noise", self.tree_noise),
         ):
             if not (math.isfinite(number) and number >= 0):
                 raise InvalidArgument(f"--{flag} {number}: must be at least 0")
@@ -177,47 +235,17 @@ class RunConfig:
             if (getattr(self, name) or 0) > _LARGEST_FLOAT:
                 flag = name.replace("_", "-")
                 raise InvalidArgument(f"--{flag} {getattr(self, name)}: too large for fp32")
-        if self.engine in ("dense", "sparse") and self.method != "beta-lasso":
-            raise InvalidArgument(
-                f"--engine {self.engine} trains by beta-lasso only, not by {self.method}:"
-                " leave --engine away"
-            )
-        if self.alpha is None and self.params is None:
-            raise InvalidArgument(
-                "the size of the network is missing: give --alpha (say 8) or --params (say 25.6e6)"
-            )
-        if self.method != "sgd" and self.lam == 0 and not self.lam_first:
-            raise InvalidArgument(
-                f"--method {self.method} without --lam or --lam-first is plain sgd"
-            )
-        self._check_pruning()
-        if self.lam_scale == "steps" and self.lam_epochs is None:
-            raise InvalidArgument(
-                "--lam-scale steps needs --lam-epochs: the number of epochs λ was chosen for"
-            )
-        if self.lam_epochs is not None and self.lam_scale == "none":
-            raise InvalidArgument("--lam-epochs has no effect without --lam-scale steps")
-
-    def _check_pruning(self) -> None:
-        if not 0 < self.density <= 1:
-            raise InvalidArgument(f"--density {self.density}: must be above 0 and at most 1")
-        if self.pruning == "none":
-            if self.density != 1 or self.density_by != "paper":
-                raise InvalidArgument(
-                    "--density and --density-by need --pruning: choose from"
-                    f" {', '.join(sorted(pruning.METHODS))}"
-                )
-        elif self.method != "sgd":
-            raise InvalidArgument(
-                f"--pruning {self.pruning} is a rival of --method {self.method}: add --method sgd"
-            )
+        combinations.check(self)
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide the result: all but where files lie and how often to save."""
+        """The fields that decide the result: all but where files lie and how often to save.
+
+        What `connections_from` holds decides it as well: `resolved` has the sha256 of that.
+        """
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)
-            if field.name not in ("data_dir", "checkpoint_seconds")
+            if field.name not in ("data_dir", "connections_from", "checkpoint_seconds")
         }
 
     def command(self) -> str:
@@ -229,4 +257,6 @@ class RunConfig:
             if shown and value is not None and field.name in self.identity():
                 flag = f"--{field.name.replace('_', '-')}"
                 words.append(flag if value is True else f"{flag} {value}")
+        if self.connections_from is not None:
+            words.append("--connections-from OTHER_RUN_DIR")
         return " ".join([*words, "--data-dir DIR --out RUN_DIR"])

@@ -14,6 +14,7 @@ from torch import nn
 from scratchconv.errors import ScratchconvError
 from scratchconv.training import checkpoint, run_directory
 from scratchconv.training.collapse import collapsed
+from scratchconv.training.epoch_log import EpochLog, is_recorded
 from scratchconv.training.evaluation import loss_of
 from scratchconv.training.interruption import Interruption
 from scratchconv.training.precision import autocast
@@ -40,36 +41,45 @@ class Loop:
     interruption: Interruption
     position: Position = field(default_factory=Position)
     _saved: float = field(default_factory=time.monotonic, init=False)
+    _log: EpochLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._log = EpochLog(self.directory)
 
     def run(self) -> dict[str, Any]:
         """All remaining epochs; returns the metrics of the last one."""
-        epochs = run_directory.read_metrics(self.directory)
         if self.setup.pruning is not None and self.steps_done == 0:
             self.setup.model.train()
             self.setup.pruning.begin(self._first_loss)
-        while self.position.epoch < self.setup.config.epochs:
-            self._epoch()
-            metrics = epoch_metrics(
-                self.setup, self.position, epochs[-1]["layers"] if epochs else []
-            )
-            if metrics["validation_loss"] is not None:
-                self.check_finite("validation loss", metrics["validation_loss"])
-            self._write_engine_record()
-            run_directory.append_metrics(self.directory, metrics)
-            epochs.append(metrics)
-            self.progress.epoch(metrics)
-            for warning in metrics["warnings"]:
-                self.progress.note(warning)
-            self.position = self.position.next_epoch()
-            self._save_if_due(last=self.position.epoch == self.setup.config.epochs)
-        return epochs[-1]
+        config = self.setup.config
+        try:
+            while self.position.epoch < config.epochs:
+                self._epoch()
+                self._write_engine_record()
+                done = self.position.epoch + 1
+                if is_recorded(done, every=config.record_every, epochs=config.epochs):
+                    self._record_epoch()
+                self.position = self.position.next_epoch()
+                self._save_if_due(last=done == config.epochs)
+        finally:
+            self._log.flush()
+        return self._log.lines[-1]
+
+    def _record_epoch(self) -> None:
+        before = self._log.lines[-1] if self._log.lines else None
+        metrics = epoch_metrics(self.setup, self.position, before)
+        if metrics["validation_loss"] is not None:
+            self.check_finite("validation loss", metrics["validation_loss"])
+        self._log.add(metrics)
+        self.progress.epoch(metrics)
+        for warning in metrics["warnings"]:
+            self.progress.note(warning)
 
     def _epoch(self) -> None:
         """Train to the end of the current epoch, from wherever `position` stands in it."""
         setup, position = self.setup, self.position
         if position.step == 0:
-            # Dropout draws from the global generator: each epoch has its own stream.
-            torch.manual_seed(setup.config.seed * 1_000_003 + position.epoch)
+            self._seed_dropout(position.epoch)
         loss_sum = torch.full((), position.loss_sum, dtype=torch.float64, device=setup.device)
         right = torch.full((), position.right, dtype=torch.int64, device=setup.device)
         looked = begun = time.monotonic()
@@ -119,12 +129,24 @@ class Loop:
         return loss, outputs
 
     def _first_loss(self) -> torch.Tensor:
-        """The loss of the first batch, scaled as for any backward pass."""
+        """The loss that step 0 has, of the first batch with its dropout; the same at every call.
+
+        In fp32 at any precision: connections chosen by it should not depend on the hardware, nor on
+        an fp16 scale that is still too large.
+        """
         setup = self.setup
+        self._seed_dropout(0)
         inputs, targets = next(iter(setup.training.epoch(0)))
-        with autocast(setup.precision, setup.device):
-            outputs = setup.model(inputs)
-        return setup.scaler.scale(loss_of(outputs, targets, setup.dataset.task))
+        return loss_of(setup.model(inputs), targets, setup.dataset.task)
+
+    def _seed_dropout(self, epoch: int) -> None:
+        """Dropout draws from the global generator: each epoch has its own stream."""
+        seed = self.setup.config.seed * 1_000_003 + epoch
+        # As torch.manual_seed, which on a machine without a GPU spends longer on noting from where
+        # it was called, for one that may yet appear, than an epoch of a small network may take.
+        torch.default_generator.manual_seed(seed)
+        if self.setup.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
 
     def _write_engine_record(self) -> None:
         if self.setup.engine is not None:
@@ -154,6 +176,7 @@ class Loop:
         if not (last or self._due(time.monotonic())):
             return
         self._write_engine_record()
+        self._log.flush()
         state = capture(self.setup, self.position)
         path = checkpoint.save(state, self.directory / "checkpoints", self.steps_done)
         self._saved = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,9 +17,13 @@ from scratchconv.training.state import Position
 
 
 def epoch_metrics(
-    setup: Setup, position: Position, layers_before: Sequence[dict[str, Any]]
+    setup: Setup, position: Position, before: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """One line of `metrics.jsonl` for the epoch that `position` stands at the end of."""
+    """One line of `metrics.jsonl` for the epoch that `position` stands at the end of.
+
+    `before` is the line before it, if there is one. Training loss and accuracy are of this epoch
+    alone; dense gradients and warnings are what came since that line.
+    """
     batches = len(setup.training)
     step = (position.epoch + 1) * batches
     accuracy = None
@@ -36,10 +39,12 @@ def epoch_metrics(
         **_score("train", Score(position.loss_sum / position.samples, accuracy)),
         **_score("validation", _evaluate(setup, "validation")),
         "layers": layers,
-        "dense_gradients": _dense_gradients(setup, step - batches, step),
+        "dense_gradients": _dense_gradients(setup, before["step"] if before else 0, step),
         # A local or convolutional layer's spread is given by its kernel: measured at the end.
         "spread": _spread(setup, first.weight) if isinstance(first, nn.Linear) else None,
-        "warnings": new_warnings(layers, layers_before, regularised=setup.regularised),
+        "warnings": new_warnings(
+            layers, before["layers"] if before else [], regularised=setup.regularised
+        ),
     }
 
 

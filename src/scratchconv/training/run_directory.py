@@ -1,6 +1,7 @@
 """A run directory: the only contract between training and everything after it.
 
-`config.json` (what was asked, and what it resolved to), `metrics.jsonl` (one line an epoch),
+`config.json` (what was asked, and what it resolved to), `metrics.jsonl` (one line an epoch,
+or every so many; see `epoch_log`),
 `checkpoints/*.safetensors` (full state) and `result.json`, written last and by rename. A run
 whose `result.json` exists is finished; any other can be resumed. `engine.jsonl` tells of every step
 what form each layer had and how many of its units were screened (`sparse.Engine.take_record`).
@@ -9,7 +10,6 @@ what form each layer had and how many of its units were screened (`sparse.Engine
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,18 +110,6 @@ def write_result(directory: Path, result: dict[str, Any]) -> None:
     checkpoint.write_whole(directory / "result.json", json.dumps(written, indent=1) + "\n")
 
 
-def append_metrics(directory: Path, line: dict[str, Any]) -> None:
-    """Add one epoch to `metrics.jsonl` and put it on the disk before returning."""
-    path = directory / "metrics.jsonl"
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise checkpoint.cannot_write(path, error) from error
-
-
 def append_engine_record(directory: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Add what the sparse engine did in some steps to `engine.jsonl`."""
     if not lines:
@@ -180,21 +168,6 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
             if number < len(lines):
                 raise RunDirectoryError(f"{path}, line {number} is damaged ({error})") from error
     return epochs
-
-
-def keep_metrics(directory: Path, epochs: int) -> None:
-    """Drop what was recorded after the checkpoint of `epochs` whole epochs: it is made anew.
-
-    Raises `RunDirectoryError` where one of those epochs is not on record.
-    """
-    kept = [line for line in read_metrics(directory) if line["epoch"] <= epochs]
-    path = directory / "metrics.jsonl"
-    if [line["epoch"] for line in kept] != list(range(1, epochs + 1)):
-        raise RunDirectoryError(
-            f"{path} does not hold the {epochs} epochs that the checkpoint has behind it:"
-            " restore it from a copy, or start over with another --out"
-        )
-    checkpoint.write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _epoch(line: bytes) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 
 def cosine(step: int, steps: int, lr: float) -> float:
@@ -14,13 +16,31 @@ def cosine(step: int, steps: int, lr: float) -> float:
     return lr * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
-def sum_of_rates(steps: int, lr: float) -> float:
+def constant(step: int, steps: int, lr: float) -> float:
+    """The same learning rate at every step (Zhang 2021, §3.4)."""
+    return lr
+
+
+def halfway(step: int, steps: int, lr: float) -> float:
+    """`lr`, and a tenth of it once half of the steps are done (Zhang 2021, §2.4)."""
+    return lr if 2 * step < steps else lr / 10
+
+
+SCHEDULES: Mapping[str, Callable[[int, int, float], float]] = MappingProxyType(
+    {"cosine": cosine, "constant": constant, "step": halfway}
+)
+
+
+def sum_of_rates(steps: int, lr: float, schedule: str = "cosine") -> float:
     """Ση over a whole run: what λ is multiplied by when it shrinks a weight from start to end."""
-    return math.fsum(cosine(step, steps, lr) for step in range(steps))
+    rate = SCHEDULES[schedule]
+    return math.fsum(rate(step, steps, lr) for step in range(steps))
 
 
-def lam_for_length(lam: float, *, chosen_for: int, steps: int) -> float:
+def lam_for_length(lam: float, *, chosen_for: int, steps: int, schedule: str = "cosine") -> float:
     """λ for a run of `steps` that keeps the λ·Ση of the one it was `chosen_for` (in steps).
+
+    Both runs follow `schedule`, a name of `SCHEDULES`.
 
     A weight without gradient is shrunk by λ·Ση in all, so a shorter run needs a larger λ. But the
     threshold βλ grows along with λ while the weights do not, so a shorter run is cut harder than
@@ -28,4 +48,4 @@ def lam_for_length(lam: float, *, chosen_for: int, steps: int) -> float:
     where twice the λ, not four times, was right (docs/lambda.md). Use it for lengths that are
     near, and as an upper end for the search otherwise.
     """
-    return lam * sum_of_rates(chosen_for, 1.0) / sum_of_rates(steps, 1.0)
+    return lam * sum_of_rates(chosen_for, 1.0, schedule) / sum_of_rates(steps, 1.0, schedule)

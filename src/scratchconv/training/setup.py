@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from scratchconv import data, models, optim, pruning, sparse
 from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import gpu
+from scratchconv.training import samples
 from scratchconv.training.config import RunConfig
+from scratchconv.training.connections import Connections, given_masks, read_connections
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
-from scratchconv.training.schedule import cosine, lam_for_length
+from scratchconv.training.schedule import SCHEDULES, lam_for_length
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Setup:
     weights: int
     engine: sparse.Engine | None
     pruning: pruning.Pruning | None
+    connections: Connections | None
 
     @property
     def steps(self) -> int:
@@ -47,7 +50,7 @@ class Setup:
         length = self.steps
         if self.pruning is not None:
             step, length = self.pruning.schedule(step, length)
-        return cosine(step, length, self.config.lr)
+        return SCHEDULES[self.config.schedule](step, length, self.config.lr)
 
     @property
     def regularised(self) -> bool:
@@ -80,8 +83,15 @@ class Setup:
             "steps": self.steps,
             "kept": self.pruning.kept if self.pruning is not None else None,
             "switch_at": self._switch_at(),
+            "connections": self._connections(),
             **{f"{name}_size": len(split.targets) for name, split in self.splits.items()},
         }
+
+    def _connections(self) -> dict[str, Any] | None:
+        """Where the connections of this run came from, and how many of them each layer has."""
+        if self.connections is None or self.pruning is None:
+            return None
+        return {**self.connections.record(), "kept": self.pruning.connections()}
 
     def _switch_at(self) -> dict[str, list[float]] | None:
         """The densities that each layer changes its form at: timed once, then part of the run.
@@ -106,28 +116,12 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-    dataset = data.load(config.data, config.data_dir)
-    held_out = int(config.validation) if config.validation >= 1 else config.validation
-    parts = data.split(dataset, held_out, config.split_seed)
-    splits = dict(zip(("train", "validation", "test"), parts, strict=True))
-    if len(splits["train"]) < config.batch_size:
-        raise InvalidArgument(
-            f"--batch-size {config.batch_size} is more than the {len(splits['train'])} training"
-            f" samples that --validation {config.validation:g} leaves of {config.data}"
-        )
+    dataset = samples.load_samples(config)
+    splits = samples.split_samples(config, dataset)
     permutation = None
     if config.permute is not None:
         permutation = data.pixel_permutation(dataset.image, config.permute)
-    training = data.Batches(
-        splits["train"],
-        config.batch_size,
-        mean=dataset.mean,
-        std=dataset.std,
-        augmentation=_augmentation(config),
-        permutation=permutation,
-        seed=config.seed,
-        device=device,
-    )
+    training = samples.training_batches(config, dataset, splits["train"], permutation, device)
     model = models.build(
         config.model,
         image=dataset.image,
@@ -138,6 +132,7 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
         kernel_size=config.kernel_size,
         seed=config.seed,
     ).to(device)
+    samples.check_batch_norm(config, model, len(splits["train"]))
     if _faster_channels_last(model):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     lam, lam_first = _lams(config, len(training))
@@ -156,8 +151,12 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
     precision = resolve_precision(before.get("precision") or config.precision, device, weights)
     timed = before.get("switch_at") if device.type == "cpu" else None
     engine = _engine(config, model, optimizer, device, precision, timed)
-    pruner = None
-    if config.pruning != "none":
+    pruner: pruning.Pruning | None = None
+    connections = read_connections(config)
+    if connections is not None:
+        masks = given_masks(connections, config, model, permutation)
+        pruner = pruning.GivenConnections(model, optimizer, masks=masks)
+    elif config.pruning != "none":
         pruner = pruning.build(
             config.pruning,
             model,
@@ -184,6 +183,7 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
         weights=weights,
         engine=engine,
         pruning=pruner,
+        connections=connections,
     )
 
 
@@ -237,18 +237,19 @@ def _faster_channels_last(model: nn.Module) -> bool:
     return any(max(layer.kernel_size) <= 3 or layer.out_channels < 16 for layer in layers)
 
 
-def _augmentation(config: RunConfig) -> data.Augmentation:
-    usual = config.augment == "auto"
-    base = data.default_augmentation(config.data) if usual else data.Augmentation()
-    return replace(base, cutout=config.cutout)
-
-
 def _lams(config: RunConfig, steps_per_epoch: int) -> tuple[float, float | None]:
     if config.lam_scale == "none" or config.lam_epochs is None:
         return config.lam, config.lam_first
-    lengths = {
-        "chosen_for": config.lam_epochs * steps_per_epoch,
-        "steps": config.epochs * steps_per_epoch,
-    }
-    first = None if config.lam_first is None else lam_for_length(config.lam_first, **lengths)
-    return lam_for_length(config.lam, **lengths), first
+    first, lam = (
+        None
+        if value is None
+        else lam_for_length(
+            value,
+            chosen_for=config.lam_epochs * steps_per_epoch,
+            steps=config.epochs * steps_per_epoch,
+            schedule=config.schedule,
+        )
+        for value in (config.lam_first, config.lam)
+    )
+    assert lam is not None
+    return lam, first

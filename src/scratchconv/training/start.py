@@ -11,7 +11,9 @@ from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.training import checkpoint, run_directory
 from scratchconv.training.allocation import freed_memory_kept
 from scratchconv.training.config import RunConfig
+from scratchconv.training.connections import read_connections
 from scratchconv.training.environment import describe_environment
+from scratchconv.training.epoch_log import keep_epochs
 from scratchconv.training.interruption import Interruption
 from scratchconv.training.loop import Loop, Stopped
 from scratchconv.training.precision import memory_errors_in_words, subnormals_flushed
@@ -132,6 +134,8 @@ def _check_same(config: RunConfig, before: Run) -> None:
     # A setting that came after the run was begun had its default then, but for one.
     had = {name: before.config.get(name, defaults[name]) for name in asked}
     had["engine"] = before.config.get("engine", "torch")
+    asked["connections-from"] = _connections_asked(config, before)
+    had["connections-from"] = _connections_had(before)
     different = [name for name in asked if asked[name] != had[name]]
     if different:
         listed = ", ".join(f"{name} {had[name]!r} → {asked[name]!r}" for name in different)
@@ -139,6 +143,22 @@ def _check_same(config: RunConfig, before: Run) -> None:
             f"{before.directory} holds another run ({listed}): resume it with its own settings,"
             " or choose another --out"
         )
+
+
+def _connections_asked(config: RunConfig, before: Run) -> str | None:
+    """What the connections to be kept are: where they lie may change."""
+    try:
+        connections = read_connections(config)
+    except RunDirectoryError:
+        if before.result is None:
+            raise
+        return _connections_had(before)  # a finished run needs them no more: they may be gone
+    return None if connections is None else connections.sha256
+
+
+def _connections_had(before: Run) -> str | None:
+    recorded = before.resolved.get("connections")
+    return None if recorded is None else str(recorded["sha256"])
 
 
 def _go_on(setup: Setup, out: Path, progress: Progress) -> Position:
@@ -152,7 +172,8 @@ def _go_on(setup: Setup, out: Path, progress: Progress) -> Position:
         if changed := rounding_changed(found, setup.device):
             progress.note(f"{changed}: last digits may differ from those of a run in one go")
     checkpoint.clear(folder, after=position.epoch * len(setup.training) + position.step)
-    run_directory.keep_metrics(out, position.epoch)
+    every, epochs = setup.config.record_every, setup.config.epochs
+    keep_epochs(out, position.epoch, every=every, epochs=epochs)
     run_directory.keep_engine_record(out, position.epoch * len(setup.training) + position.step)
     return position
 
