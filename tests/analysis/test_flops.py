@@ -40,7 +40,7 @@ def test_a_dense_layer_over_positions_counts_each():
     assert layer_uses(nn.Sequential(nn.Linear(4, 3)), (2, 5, 4)) == [LayerUse("0", 12, 10)]
 
 
-@pytest.mark.parametrize("name", ["s-conv", "s-fc", "3-fc", "d-conv", "resnet18"])
+@pytest.mark.parametrize("name", ["s-conv", "s-fc", "3-fc", "res-mlp", "d-conv", "resnet18"])
 def test_dense_networks_cost_what_torch_counts(name):
     model = models.build(name, image=(3, 8, 8), classes=10, alpha=2, seed=0)
     layers = layer_uses(model, (3, 8, 8))

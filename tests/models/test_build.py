@@ -16,14 +16,15 @@ from scratchconv.nn import LocallyConnected2d, UnitBatchNorm2d
 from scratchconv.report.record import Record
 
 WEIGHTED = (nn.Linear, nn.Conv2d, LocallyConnected2d)
-# Those of Neyshabur 2020 take images of any size and have BatchNorm.
+# Those of Neyshabur 2020, and res-mlp, take images of any size and have BatchNorm.
 OF_THE_PAPER = [name for name in models.NAMES if not name.startswith(("tree-", "zhang-"))]
 
 
 def test_names() -> None:
     expected = (
-        "s-conv s-local s-fc d-conv d-local d-fc 3-fc resnet18 "
-        "tree-weight tree-local tree-oracle tree-fc zhang-conv zhang-local zhang-weight zhang-fc"
+        "s-conv s-local s-fc d-conv d-local d-fc 3-fc res-mlp resnet18 "
+        "tree-weight tree-local tree-oracle tree-fc zhang-conv zhang-local zhang-weight zhang-fc "
+        "zhang-weight-even"
     )
     assert " ".join(models.NAMES) == expected
 
@@ -34,7 +35,10 @@ def test_the_report_knows_what_each_network_gives_its_first_layer() -> None:
         record = Record(Path("run"), {"model": name}, {}, (), None, "label")
         kinds[record.connectivity].append(name)
     assert kinds == {
-        "full": ["s-fc", "d-fc", "3-fc", "tree-weight", "tree-fc", "zhang-weight", "zhang-fc"],
+        "full": [
+            *("s-fc", "d-fc", "3-fc", "res-mlp", "tree-weight", "tree-fc"),
+            *("zhang-weight", "zhang-fc", "zhang-weight-even"),
+        ],
         "local": ["s-local", "d-local", "tree-local", "zhang-local"],
         "convolution": ["s-conv", "d-conv", "resnet18", "tree-oracle", "zhang-conv"],
     }
@@ -61,11 +65,10 @@ def test_first_layer_and_convolution_layers(name: str) -> None:
     if name == "3-fc":
         assert network.convolution_layers == ()
     else:
-        dense_head = {"fc", "fc1", "fc2"} & set(weighted)
-        assert set(network.convolution_layers) == set(weighted) - dense_head
-        kind = {"conv": nn.Conv2d, "local": LocallyConnected2d, "fc": nn.Linear}.get(
-            name.split("-")[-1], nn.Conv2d
-        )
+        head_and_branches = {n for n in weighted if n.split(".")[-1].startswith("fc")}
+        assert set(network.convolution_layers) == set(weighted) - head_and_branches
+        kinds = {"local": LocallyConnected2d, "fc": nn.Linear, "mlp": nn.Linear}
+        kind = kinds.get(name.split("-")[-1], nn.Conv2d)
         assert all(isinstance(weighted[n], kind) for n in network.convolution_layers)
 
 

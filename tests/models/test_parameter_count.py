@@ -11,7 +11,7 @@ from torch import nn
 from scratchconv import models
 from scratchconv.nn import LocallyConnected2d
 
-# Those of Neyshabur 2020 take images of any size.
+# Those of Neyshabur 2020, and res-mlp, take images of any size.
 OF_THE_PAPER = [name for name in models.NAMES if not name.startswith(("tree-", "zhang-"))]
 
 

@@ -30,9 +30,10 @@ def test_several_tensors_compete_for_one_count():
     assert chosen["b"].tolist() == [True, False]
 
 
-def test_a_score_that_is_no_number_is_refused():
-    with pytest.raises(Collapse, match="not a number"):
-        largest(torch.tensor([1.0, float("nan")]), 1)
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_finite_number_is_refused(score):
+    with pytest.raises(Collapse, match="infinite or not a number"):
+        largest(torch.tensor([1.0, score]), 1)
 
 
 @pytest.mark.parametrize("count", [-1, 3])

@@ -174,3 +174,18 @@ def test_rigl_needs_the_backward_pass():
     run.begin()
     with pytest.raises(InvalidArgument, match="after the backward pass"):
         run.pruning.before_update(0)
+
+
+@pytest.mark.parametrize("overflown", [float("inf"), float("nan")])
+def test_rigl_leaves_a_step_whose_gradients_overflowed_to_the_scaler(overflown):
+    run = Run("rigl")
+    run.begin()
+    before = dict(run.pruning.masks)
+    run.loss(0).backward()
+    run.model.get_parameter("fc1.weight").grad[0, 0] = overflown
+    assert run.pruning.before_update(0) is False
+    assert all(torch.equal(mask, before[name]) for name, mask in run.pruning.masks.items())
+    run.optimizer.zero_grad()
+    run.loss(0).backward()
+    assert run.pruning.before_update(0) is True
+    assert any(not torch.equal(mask, before[name]) for name, mask in run.pruning.masks.items())

@@ -26,9 +26,12 @@ def config(**changes: object) -> RunConfig:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_in_slices_is_the_run_in_one_go(name: str, tmp_path: Path) -> None:
     asked = config(pruning=name)
+    torch.manual_seed(1)
     train(asked, tmp_path / "whole")
     slices = 0
     while True:
+        # Every slice may be a process of its own, whose global generator stands elsewhere.
+        torch.manual_seed(1000 + slices)
         try:
             train(asked, tmp_path / "slices", resume=True, seconds=1e-9)  # one step each
             break
@@ -44,6 +47,22 @@ def test_a_run_in_slices_is_the_run_in_one_go(name: str, tmp_path: Path) -> None
         assert torch.equal(value, sliced.tensors[key]), key
     masks = [mask for key, mask in whole.tensors.items() if key.startswith("pruning.mask.")]
     assert sum(int(mask.sum()) for mask in masks) == round(0.1 * sum(m.numel() for m in masks))
+
+
+def test_snip_chooses_by_the_seed_alone(tmp_path: Path) -> None:
+    """Not by what the process drew before (dropout is at work), nor by the precision."""
+    masks = []
+    for number, precision in enumerate(("fp32", "fp32", "bf16")):
+        torch.manual_seed(number)
+        with pytest.raises(SliceOver):
+            train(config(pruning="snip", precision=precision), tmp_path / f"{number}", seconds=1e-9)
+        saved = checkpoint.newest(tmp_path / f"{number}" / "checkpoints")[0]
+        assert saved is not None
+        masks.append({n: m for n, m in saved.part("pruning").items() if n.startswith("mask.")})
+    assert masks[0]
+    for other in masks[1:]:
+        assert other.keys() == masks[0].keys()
+        assert all(torch.equal(mask, other[name]) for name, mask in masks[0].items())
 
 
 @pytest.mark.parametrize(

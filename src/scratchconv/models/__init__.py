@@ -10,6 +10,7 @@ name            network                                            `alpha`
 `d-local`       the same connections, nothing shared               as in `d-conv`
 `d-fc`          the same numbers of units, fully connected         as in `d-conv`
 `3-fc`          two equal hidden layers and a classifier           units of each hidden layer
+`res-mlp`       `s-fc` with two residual blocks                    as in `s-conv`
 `resnet18`      ResNet18 with any odd kernel size, no max-pool     channels of the stem (64 in
                                                                    the standard ResNet18)
 `tree-weight`   six levels of a binary tree: shared, not local     channels between levels (1

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from scratchconv.errors import unknown_name
-from scratchconv.models import d_family, resnet, s_family, three_fc, tree_nets, zhang_nets
+from scratchconv.models import (
+    d_family,
+    residual_mlp,
+    resnet,
+    s_family,
+    three_fc,
+    tree_nets,
+    zhang_nets,
+)
 from scratchconv.models.architecture import Architecture
 
 _ARCHITECTURES = {
@@ -12,6 +20,7 @@ _ARCHITECTURES = {
         *s_family.ARCHITECTURES,
         *d_family.ARCHITECTURES,
         three_fc.ARCHITECTURE,
+        residual_mlp.ARCHITECTURE,
         resnet.ARCHITECTURE,
         *tree_nets.ARCHITECTURES,
         *zhang_nets.ARCHITECTURES,

@@ -22,16 +22,16 @@ def largest(scores: Tensor, count: int) -> Tensor:
 
     Raises:
         InvalidArgument: there are fewer than `count` scores.
-        Collapse: a score is not a number.
+        Collapse: a score is infinite or not a number.
     """
     flat = scores.flatten()
     if not 0 <= count <= flat.numel():
         raise InvalidArgument(f"count is {count}: there are {flat.numel()} scores to choose from")
     if count == 0:
         return torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
-    if bool(flat.isnan().any()):
+    if not bool(flat.isfinite().all()):
         raise Collapse(
-            "connections cannot be chosen: a weight or a gradient is not a number. "
+            "connections cannot be chosen: a weight or a gradient is infinite or not a number. "
             "Lower the learning rate"
         )
     threshold = flat.kthvalue(flat.numel() - count + 1).values

@@ -1,11 +1,16 @@
-"""When connections are exchanged, and how many: the schedule that SET and RigL share."""
+"""What SET and RigL share: when connections are exchanged, and how many."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import torch
+from torch import nn
+
 from scratchconv.errors import InvalidArgument
+from scratchconv.pruning.densities import Distribution
+from scratchconv.pruning.fixed import RandomConnections
 
 
 @dataclass(frozen=True)
@@ -44,3 +49,25 @@ class Rewiring:
         if not self.decay:
             return self.fraction
         return self.fraction / 2 * (1 + math.cos(math.pi * step / self.until))
+
+
+class Rewired(RandomConnections):
+    """Random connections that a method exchanges at the steps that `rewiring` names.
+
+    Args:
+        model, optimizer, density, distribution, seed: as in `RandomConnections`.
+        rewiring: when, and how many.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        density: float,
+        rewiring: Rewiring,
+        distribution: Distribution = "erdos-renyi",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, optimizer, density=density, distribution=distribution, seed=seed)
+        self.rewiring = rewiring

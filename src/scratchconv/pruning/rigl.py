@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scratchconv.pruning.choosing import largest
-from scratchconv.pruning.densities import Distribution
-from scratchconv.pruning.fixed import RandomConnections
 from scratchconv.pruning.method import gradient
-from scratchconv.pruning.rewiring import Rewiring
+from scratchconv.pruning.rewiring import Rewired
 
 
-class RigL(RandomConnections):
+class RigL(Rewired):
     """Algorithm 1 of Evci 2020. Starts from random connections.
 
     At a step that `rewiring` names, each layer drops its k = ⌊f_decay(t) · connections⌋ smallest
@@ -23,35 +21,27 @@ class RigL(RandomConnections):
     New weights are 0. One that is dropped and grown in the same step keeps its value and momentum,
     as in the published code (the paper does not say).
 
-    Args:
-        model, optimizer, density, distribution, seed: as in `RandomConnections`. The paper finds
-            Erdős–Rényi-Kernel best.
-        rewiring: the paper has ΔT = 100, α = 0.3 and T_end at three quarters of the training.
+    The paper has ΔT = 100, α = 0.3 and T_end at three quarters of the training, and finds the
+    Erdős–Rényi-Kernel best.
     """
 
     name = "rigl"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        density: float,
-        rewiring: Rewiring,
-        distribution: Distribution = "erdos-renyi",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(model, optimizer, density=density, distribution=distribution, seed=seed)
-        self.rewiring = rewiring
-
     def before_update(self, step: int) -> bool:
-        """Exchange connections where that is due; the step is then spent on it."""
+        """Exchange connections where that is due; the step is then spent on it.
+
+        Where a gradient has overflowed nothing is exchanged: an fp16 scaler, which must see that
+        to lower its scale, gets the step.
+        """
         if not self.rewiring.due(step):
+            return False
+        slopes = {name: gradient(weight, name) for name, weight in self.weights.items()}
+        if not all(bool(slope.isfinite().all()) for slope in slopes.values()):
             return False
         fraction = self.rewiring.fraction_at(step)
         for name, weight in self.weights.items():
-            slope = gradient(weight, name)
-            self.masks[name] = exchanged(weight.detach(), slope, self.masks[name], fraction)
+            slope, mask = slopes[name], self.masks[name]
+            self.masks[name] = exchanged(weight.detach(), slope, mask, fraction)
         return True
 
     def dense_gradients(self, start: int, end: int) -> int:

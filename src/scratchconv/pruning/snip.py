@@ -23,7 +23,11 @@ class Snip(Pruning):
     name = "snip"
 
     def begin(self, loss: Callable[[], Tensor]) -> None:
-        """Choose the connections by the gradient of one batch's loss."""
+        """Choose the connections by the gradient of one batch's loss.
+
+        Where `loss` draws numbers (dropout), it should seed them itself: masks would otherwise
+        depend on what the process drew before, and a run could not be repeated.
+        """
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         with torch.enable_grad():
             gradients = torch.autograd.grad(loss(), list(self.weights.values()))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scratchconv.pruning.choosing import largest, random_scores
-from scratchconv.pruning.densities import Distribution
-from scratchconv.pruning.fixed import RandomConnections
-from scratchconv.pruning.rewiring import Rewiring
+from scratchconv.pruning.rewiring import Rewired
 
 
-class SparseEvolution(RandomConnections):
+class SparseEvolution(Rewired):
     """SET: Mocanu 2018, Figure 1 and its algorithm. Starts from random (Erdős–Rényi) connections.
 
     Before a step that `rewiring` names (but not before the first), each layer loses the fraction ζ
@@ -22,26 +20,9 @@ class SparseEvolution(RandomConnections):
     New weights are 0 and start without momentum, as in the published code for CIFAR-10, also where
     chance returns one just lost. The paper leaves its output layer dense: here it is pruned like
     the others, and Erdős–Rényi makes it the densest.
-
-    Args:
-        model, optimizer, density, distribution, seed: as in `RandomConnections`.
-        rewiring: when, and how many.
     """
 
     name = "set"
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        density: float,
-        rewiring: Rewiring,
-        distribution: Distribution = "erdos-renyi",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(model, optimizer, density=density, distribution=distribution, seed=seed)
-        self.rewiring = rewiring
 
     def before_forward(self, step: int) -> None:
         """Exchange connections where that is due."""
