@@ -122,10 +122,11 @@ def order(data: str, records: dict[str, list[RunRecord]]) -> list[str]:
 
 
 def _chosen(record: RunRecord) -> str:
+    rate = record.setting("lr")
     if record.setting("method") == "sgd":
         momentum, decay = record.setting("momentum"), record.setting("weight_decay")
-        return f"momentum {momentum:g}, weight decay {decay:g}"
-    return f"λ first {record.setting('lam_first'):g}, rest {record.setting('lam'):g}"
+        return f"rate {rate:g}, momentum {momentum:g}, weight decay {decay:g}"
+    return f"rate {rate:g}, λ first {record.setting('lam_first'):g}, rest {record.setting('lam'):g}"
 
 
 def _method(method: str) -> str:
