@@ -100,6 +100,9 @@ def test_a_run_whose_weights_are_needed_is_made_again_where_only_its_record_is_l
     assert len(second.progress.made) == 1
     assert any(second.directory(config).glob("checkpoints/*.safetensors"))
     new_lab(tmp_path, "third", redraw=True).train({"one": config}, weights=True)
+    shutil.rmtree(second.directory(config) / "checkpoints")
+    with pytest.raises(RunDirectoryError, match="checkpoints are gone: delete the folder"):
+        new_lab(tmp_path, "fourth").train({"one": config}, weights=True)
 
 
 def test_runs_on_other_connections_are_other_runs(tmp_path):

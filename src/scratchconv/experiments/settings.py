@@ -18,14 +18,14 @@ from scratchconv.training import RunConfig
 # reimplementation calls the best, and their neighbours.
 _BETA_LASSO: dict[str, Sequence[tuple[float, float, float]]] = {
     "smoke": ((0.1, 1e-3, 1e-4),),
-    "laptop": ((0.1, 1e-4, 5e-5), (0.1, 5e-5, 2e-5), (0.3, 5e-5, 2e-5), (1.0, 2e-5, 1e-5)),
+    "laptop": ((0.1, 1.5e-4, 7.5e-5), (0.3, 5e-5, 2e-5), (0.3, 7.5e-5, 3e-5)),
     "ee411": ((0.1, 2e-5, 1e-5), (0.1, 5e-5, 2e-5), (0.1, 1e-4, 5e-5)),
     "paper": ((0.1, 1e-5, 2e-6), (0.1, 2e-5, 5e-6), (0.1, 2e-5, 2e-5), (0.1, 5e-6, 5e-6)),
 }
 # β = 1 and β = 0 hardly threshold, so that a larger λ does no harm.
 _SMALL_BETA: dict[str, Sequence[tuple[float, float, float]]] = {
     "smoke": ((0.1, 1e-3, 1e-4),),
-    "laptop": ((0.1, 5e-5, 2e-5), (0.1, 2e-4, 1e-4), (1.0, 2e-5, 1e-5)),
+    "laptop": ((0.1, 1e-4, 5e-5), (0.3, 7.5e-5, 3e-5)),
     "ee411": ((0.1, 2e-5, 1e-5), (0.1, 1e-4, 5e-5)),
     "paper": ((0.1, 2e-5, 5e-6), (0.1, 2e-5, 2e-5), (0.1, 5e-6, 5e-6)),
 }

@@ -121,6 +121,11 @@ class Lab:
                 if _complete(record, measures, epochs) and there:
                     self.used[key] = record
                     continue
+            if weights and self._weights_lost(config):
+                raise RunDirectoryError(
+                    f"{self.directory(config)} is finished, but its checkpoints are gone: delete"
+                    " the folder, and the run is made again"
+                )
             jobs[key] = Job(
                 replace(config, data_dir=self.options.data_dir),
                 self.directory(config),
@@ -181,6 +186,10 @@ class Lab:
 
     def _has_weights(self, config: RunConfig) -> bool:
         return any((self.directory(config) / "checkpoints").glob("*.safetensors"))
+
+    def _weights_lost(self, config: RunConfig) -> bool:
+        finished = (self.directory(config) / "result.json").exists()
+        return finished and not self._has_weights(config)
 
     def _check_version(self, record: RunRecord) -> None:
         if record.failure or self.options.any_version or record.version == __version__:

@@ -1,0 +1,1 @@
+"""Table and figures of the EE-411 reproduction report, one file each."""

@@ -1,0 +1,143 @@
+"""Figure 2, right: the fewest weights that fit the training data against the best test accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from scratchconv import published
+from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
+from scratchconv.lab import Picture, RunRecord, Table
+from scratchconv.report.wording import plural
+
+NETWORKS = (("ResNet18", "resnet18"), ("D-CONV", "d-conv"), ("S-CONV", "s-conv"), ("3-FC", "3-fc"))
+
+
+Curve = dict[float, list[RunRecord]]
+"""Finished runs by the millions of weights asked for."""
+Found = dict[str, dict[str, Curve]]
+"""By dataset and network."""
+
+
+def weights_of(records: list[RunRecord], asked: float) -> float:
+    """The weights that a network of this budget really has; `asked` where none finished."""
+    if not records:
+        return asked
+    return sum(int(layer["size"]) for layer in records[0].result["layers"]) / 1e6
+
+
+@dataclass(frozen=True)
+class Fewest:
+    """One network: the fewest weights that fit, and the best test accuracy.
+
+    millions: None where no size fits.
+    """
+
+    millions: float | None
+    best_test: float
+
+
+def fewest(curve: Curve, threshold: float) -> Fewest | None:
+    """Of one network: sizes count as fitting when their mean training accuracy is at least that.
+
+    The best test accuracy is over all sizes, ours having hardly any beyond the first that fits.
+    None where no run finished.
+    """
+    means = {
+        weights_of(records, asked): [
+            sum(record.accuracy(split) for record in records) / len(records)
+            for split in ("train", "test")
+        ]
+        for asked, records in curve.items()
+        if records
+    }
+    if not means:
+        return None
+    fitting = [millions for millions, (train, _) in means.items() if train >= threshold]
+    return Fewest(min(fitting, default=None), max(test for _, test in means.values()))
+
+
+def fewest_picture(found: Found, epochs: int) -> Picture:
+    """Fewest weights that fit against best test accuracy."""
+    theirs = published.load("neyshabur2020")["fig2_right"]
+    figure, panels = new_figure(4.0 * len(found) + 0.4, 3.6, columns=len(found))
+    for axes, (data, by_model) in zip(panels, found.items(), strict=True):
+        threshold = theirs["training_accuracy_threshold_inferred"][data]
+        for index, (network, model) in enumerate(NETWORKS):
+            ours = fewest(by_model[model], threshold)
+            if ours is not None and ours.millions is not None:
+                _point(axes, ours.millions, ours.best_test, index, f"{network}, ours", hollow=False)
+            point = theirs[data][model]
+            _point(
+                axes,
+                point["min_params_millions"],
+                point["max_test_acc"],
+                index,
+                f"{network}, the paper",
+                hollow=True,
+            )
+        axes.set_xscale("log")
+        label_axes(
+            axes,
+            x=f"fewest weights of {threshold} % training accuracy (millions)",
+            y="best test accuracy (%)" if axes is panels[0] else "",
+            title=data,
+        )
+    legend_below(figure)
+    return Picture.of(
+        figure,
+        title="Fewest weights that fit, and the best test accuracy",
+        name="figure2-right",
+        description="Points: fewest weights against best test accuracy, four networks.",
+        note=f"Filled: ours, {plural(epochs, 'epoch')}; hollow: the paper, 400 epochs."
+        " A network without a filled point fits at none of our sizes. The thresholds are inferred"
+        " from the paper's two panels; it does not state them.",
+    )
+
+
+def fewest_table(found: Found) -> Table:
+    """The numbers of the right panel."""
+    theirs = published.load("neyshabur2020")["fig2_right"]
+    rows = []
+    for data, by_model in found.items():
+        threshold = theirs["training_accuracy_threshold_inferred"][data]
+        for network, model in NETWORKS:
+            ours, point = fewest(by_model[model], threshold), theirs[data][model]
+            most = max((weights_of(r, asked) for asked, r in by_model[model].items()), default=0.0)
+            fits = None if ours is None else ours.millions
+            rows.append(
+                (
+                    network,
+                    f"{data}, {threshold} %",
+                    f"more than {most:.3g} M" if fits is None else f"{fits:.3g} M",
+                    f"{point['min_params_millions']:.3g} M",
+                    "–" if ours is None else f"{ours.best_test:.2f} %",
+                    f"{point['max_test_acc']:g} %",
+                )
+            )
+    return Table(
+        "Fewest weights that fit",
+        (
+            "network",
+            "training accuracy",
+            "fewest: ours",
+            "the paper",
+            "best test: ours",
+            "the paper",
+        ),
+        tuple(rows),
+    )
+
+
+def _point(axes: Axes, x: float, y: float, index: int, label: str, *, hollow: bool) -> None:
+    axes.plot(
+        [x],
+        [y],
+        linestyle="none",
+        marker=marker(index),
+        markersize=8,
+        color=colour(index),
+        markerfacecolor="white" if hollow else colour(index),
+        label=label,
+    )

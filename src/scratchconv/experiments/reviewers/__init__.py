@@ -1,0 +1,1 @@
+"""What the reviewers of Neyshabur 2020 asked for, one file each."""

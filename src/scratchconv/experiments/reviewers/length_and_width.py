@@ -1,0 +1,251 @@
+"""Accuracy against the length of training and the width of S-FC: is there a double descent?
+
+SGD and β-LASSO at β = 50 on CIFAR-10, training and test accuracy at the last epoch of
+
+- four lengths at half the scale's α: a third of its short length, the short one, the long one, and
+  four times the long one (5, 15, 60 and 240 epochs at `laptop`), every length with its own cosine;
+- four widths at the long length: α of an eighth, a quarter, half and all of the scale's; the last
+  are Table 2's runs.
+
+Chosen on validation accuracy: both methods' settings at the long length, for half the scale's α
+and for all of it, as in Table 2. At another length L β-LASSO chooses from λ·(60/L)^p for p = 0, ½
+and 1, where λ is what 60 epochs chose: p = 0 keeps λ and p = 1 keeps λ·Ση, what shrinks a weight in
+all. SGD keeps its settings, which no length enters. So do both at the smaller widths.
+
+At `laptop`: three seeds, but one of the longest training; about 215 core-minutes beside Table 2's
+runs, of which the 240 epochs take 110.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scratchconv import published
+from scratchconv.experiments import settings
+from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.reviewers import cells
+from scratchconv.experiments.reviewers.curves_figure import Curve, Panel, curves_figure
+from scratchconv.experiments.reviewers.half_size import half_alpha, half_size
+from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
+from scratchconv.lab.scales import Scale
+from scratchconv.training import RunConfig
+
+METHODS = ("SGD", "β-LASSO, β = 50")
+_POWERS = (0.5, 0.0, 1.0)
+_PUBLISHED = (400, 4000)
+"""Epochs of the published S-FC by SGD."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One length and width by one method, a record a seed."""
+
+    method: str
+    epochs: int
+    alpha: int
+    records: tuple[RunRecord, ...]
+
+    def accuracies(self, split: str = "test") -> list[float]:
+        """In percent, of the runs whose loss stayed finite."""
+        return [record.accuracy(split) for record in cells.finished(self.records)]
+
+    @property
+    def size(self) -> int:
+        """Weights of the network, zeros included."""
+        record = cells.finished(self.records)[0]
+        return sum(int(layer["size"]) for layer in record.result["layers"])
+
+
+def lengths(scale: Scale) -> list[int]:
+    """Epochs, ascending."""
+    return sorted({max(1, scale.short // 3), scale.short, scale.long, 4 * scale.long})
+
+
+def widths(scale: Scale) -> list[int]:
+    """α of S-FC, ascending."""
+    half = half_alpha(scale)
+    return sorted({max(1, half // 4), max(1, half // 2), half, scale.alpha["s-fc"]})
+
+
+def reproduce(lab: Lab) -> Outcome:
+    """Choose, train, and draw both curves."""
+    data, scale = lab.datasets[0], lab.scale
+    half, whole = half_size(lab, data), lab.config("s-fc", data)
+    by_length, by_width = [], []
+    for method, choose in zip(METHODS, (settings.sgd, settings.beta_lasso), strict=True):
+        chosen = choose(lab, half)
+        for epochs in lengths(scale):
+            config = replace(chosen, epochs=epochs)
+            if method != "SGD" and epochs != scale.long:
+                config = lab.best(carried(config, scale.long))
+            by_length.append(_point(lab, method, config, half_alpha(scale)))
+        for alpha in widths(scale):
+            config = replace(chosen, alpha=alpha)
+            if alpha == whole.alpha:
+                config = choose(lab, whole)
+            by_width.append(_point(lab, method, config, alpha))
+    by_length, by_width = _drawable(by_length), _drawable(by_width)
+    theirs = published.load("neyshabur2020")["table1"]["s-fc"]
+    sentences = [
+        *described(by_length, lambda point: point.epochs, "epochs"),
+        *described(by_width, lambda point: point.alpha, "α"),
+    ]
+    return Outcome(
+        tuple(sentences),
+        (
+            _picture(by_length, by_width, data, theirs),
+            table(by_length, "Accuracy by length of training", theirs),
+            table(by_width, "Accuracy by width", {}),
+        ),
+    )
+
+
+def carried(config: RunConfig, chosen_for: int) -> list[RunConfig]:
+    """`config` with λ times (`chosen_for` / its own epochs) to the powers ½, 0 and 1."""
+    ratio = chosen_for / config.epochs
+    first = config.lam if config.lam_first is None else config.lam_first
+    factors = [float(f"{ratio**power:.4g}") for power in _POWERS]
+    return [
+        replace(config, lam_first=float(f"{first * f:.4g}"), lam=float(f"{config.lam * f:.4g}"))
+        for f in factors
+    ]
+
+
+def _point(lab: Lab, method: str, config: RunConfig, alpha: int) -> Point:
+    name = f"α = {alpha}, {config.epochs} epochs by {method}"
+    runs = lab.seeds(name, config)
+    if config.epochs > lab.scale.long:
+        runs = dict([next(iter(runs.items()))])
+    return Point(method, config.epochs, alpha, tuple(lab.train(runs).values()))
+
+
+def described(points: Sequence[Point], where: Callable[[Point], int], unit: str) -> list[str]:
+    """One sentence a method: how test accuracy goes with length or width, and whether it dips."""
+    sentences = []
+    for method in METHODS:
+        mine = [point for point in points if point.method == method]
+        if len(mine) < 2:
+            continue
+        means = [cells.mean_accuracy(point.records) for point in mine]
+        falls = [
+            f"{where(before)} to {where(after)} ({second - first:+.2f})"
+            for before, after, first, second in zip(mine, mine[1:], means, means[1:], strict=False)
+            if second < first
+        ]
+        values = ", ".join(
+            f"{mean:.2f} at {where(point)}" for point, mean in zip(mine, means, strict=True)
+        )
+        if not falls:
+            shape = "it never falls, so there is no double descent"
+        else:
+            lowest = _dip(means)
+            shape = f"it falls from {' and from '.join(falls)}" + (
+                f", and rises again after {unit} {where(mine[lowest])}: a double descent"
+                if lowest is not None
+                else ", and does not rise again"
+            )
+        fit = cells.mean_accuracy(mine[-1].records, "train")
+        sentences.append(
+            f"{method}, test accuracy in percent by {unit}: {values}; {shape}. Training accuracy"
+            f" at the last of them: {fit:.2f}."
+        )
+    return sentences
+
+
+def _dip(means: Sequence[float]) -> int | None:
+    """Where accuracy is lower than somewhere before and somewhere after; the lowest of them."""
+    inner = range(1, len(means) - 1)
+    dips = [i for i in inner if means[i] < max(means[:i]) and means[i] < max(means[i + 1 :])]
+    return min(dips, key=lambda i: means[i]) if dips else None
+
+
+def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> Table:
+    """One line a point; `theirs` are the published accuracies of S-FC by SGD at two lengths."""
+    rows = []
+    for point in points:
+        records = cells.finished(point.records)
+        left = sum(sum(record.nonzeros()) for record in records) / len(records)
+        rows.append(
+            (
+                point.method,
+                str(point.epochs),
+                str(point.alpha),
+                cells.weights(point.size),
+                percent(point.accuracies()),
+                percent(point.accuracies("train")),
+                cells.share(left / point.size),
+                cells.chosen(records[0]),
+                cells.seconds(records),
+                str(len(records)),
+            )
+        )
+    columns = (
+        "training",
+        "epochs",
+        "α",
+        "weights",
+        "test accuracy",
+        "training accuracy",
+        "weights left",
+        "settings",
+        "seconds",
+        "seeds",
+    )
+    note = ""
+    if theirs:
+        note = (
+            f"The paper's S-FC (256 M weights) by SGD, CIFAR-10: {theirs['cifar10_400']:g} % after"
+            f" 400 epochs, {theirs['cifar10_4000']:g} % after 4000."
+        )
+    return Table(title, columns, tuple(rows), note)
+
+
+def _picture(
+    by_length: Sequence[Point], by_width: Sequence[Point], data: str, theirs: Mapping[str, float]
+) -> Picture:
+    epochs = sorted({point.epochs for point in by_length})
+    sizes = dict(sorted((point.size, point.alpha) for point in by_width))
+    panels = [
+        Panel(
+            "epochs (log scale)",
+            [_curve(by_length, method, lambda point: point.epochs) for method in METHODS],
+            [(value, str(value)) for value in sorted({*epochs, *_PUBLISHED})],
+            [(value, theirs[f"cifar10_{value}"]) for value in _PUBLISHED],
+            "the paper, 256 M weights, SGD: test",
+        ),
+        Panel(
+            f"weights of the network (log scale), {by_width[0].epochs} epochs",
+            [_curve(by_width, method, lambda point: point.size) for method in METHODS],
+            [(size, f"{size / 1e6:.3g} M\nα = {alpha}") for size, alpha in sizes.items()],
+        ),
+    ]
+    return curves_figure(
+        panels,
+        title="Accuracy by length of training and by width",
+        name="length_and_width",
+        description=f"Test and training accuracy of S-FC on {data} against epochs and weights",
+    )
+
+
+def _curve(points: Sequence[Point], method: str, where: Callable[[Point], int]) -> Curve:
+    mine = [point for point in points if point.method == method]
+    return Curve(
+        method,
+        [where(point) for point in mine],
+        [point.accuracies() for point in mine],
+        [point.accuracies("train") for point in mine],
+    )
+
+
+def _drawable(points: Sequence[Point]) -> list[Point]:
+    return [point for point in points if cells.finished(point.records)]
+
+
+EXPERIMENT = Experiment(
+    name="length-and-width",
+    title="Accuracy by length of training and by width",
+    source="Asked for by the reviewers of Neyshabur 2020",
+    datasets=("cifar10",),
+    reproduce=reproduce,
+)

@@ -1,0 +1,307 @@
+"""Rivals of β-LASSO at one final density of the same S-FC, on CIFAR-10.
+
+The density is that of β-LASSO's run chosen on validation, all layers together, taken to the next of
+`cutting.DENSITIES` above it: no rival keeps fewer weights than β-LASSO does. The network has half
+the scale's α.
+
+- One-shot and iterative magnitude pruning with rewinding, SNIP, SET, RigL and random connections
+  reach it by themselves. Their epochs are those of β-LASSO in all, every round of pruning included.
+- Proximal LASSO, L1 (the subgradient step of `--method lasso`, which leaves no zeros) and weight
+  decay (of SGD with momentum 0.9) are cut to it at the end: the smallest weights of all layers
+  together become zero, and BatchNorm's statistics are taken anew (see `cutting`). They are not
+  trained again.
+
+Chosen on validation accuracy: the settings of β-LASSO and of dense SGD as everywhere; weight decay
+of the six that prune, 5e-4 or none at rate 0.1 and momentum 0.9, at the scale's short length, which
+is a quarter of the price; by the accuracy after the cut λ of proximal LASSO, 1 or 3 times that of
+β-LASSO at β-LASSO's rate, and weight decay as a method, 5e-4 or 2e-3. L1 is the same objective as
+proximal LASSO and has the same settings.
+
+At `laptop`: 60 epochs of α = 8, three seeds; about 250 core-minutes.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scratchconv.errors import ScratchconvError
+from scratchconv.experiments import settings
+from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.reviewers import cells, rivals_figure
+from scratchconv.experiments.reviewers.cutting import (
+    DENSITIES,
+    accuracy_after_cutting,
+    density_at_or_above,
+)
+from scratchconv.experiments.reviewers.half_size import half_size
+from scratchconv.experiments.reviewers.operations import inference, operations
+from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
+from scratchconv.lab.lab import measured
+from scratchconv.training import RunConfig
+
+PRUNING = (
+    ("one-shot magnitude", "magnitude"),
+    ("iterative magnitude, rewinding", "iterative-magnitude"),
+    ("SNIP", "snip"),
+    ("SET", "set"),
+    ("RigL", "rigl"),
+    ("random connections", "random"),
+)
+_MOMENTUM_AND_DECAY = ((0.9, 5e-4), (0.9, 0.0))
+_TIMES_LAM = (3.0, 1.0)
+_DECAYS = (5e-4, 2e-3)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its runs, and the density its networks are cut to (None: left as they are)."""
+
+    method: str
+    records: tuple[RunRecord, ...]
+    cut_to: float | None = None
+
+    def accuracies(self) -> list[float]:
+        """Test accuracies in percent, after the cut if there is one."""
+        if self.cut_to is None:
+            return [record.accuracy() for record in self.records]
+        return [100 * _after_cut(record, self.cut_to)["test_accuracy"] for record in self.records]
+
+    def nonzeros(self) -> float:
+        """Mean weights left."""
+        return statistics.mean(sum(counts.values()) for counts in self._counts())
+
+    def training_flops(self, which: str = "training") -> float:
+        """Mean operations of the training."""
+        return statistics.mean(float(measured(r, operations)[which]) for r in self.records)
+
+    def inference_flops(self) -> float:
+        """Mean operations of one sample."""
+        return statistics.mean(
+            inference(measured(record, operations)["uses"], counts)
+            for record, counts in zip(self.records, self._counts(), strict=True)
+        )
+
+    def _counts(self) -> list[dict[str, int]]:
+        if self.cut_to is not None:
+            return [_after_cut(record, self.cut_to)["nonzero"] for record in self.records]
+        layers = [record.result["layers"] for record in self.records]
+        return [{layer["name"]: layer["nonzero"] for layer in one} for one in layers]
+
+
+def reproduce(lab: Lab) -> Outcome:
+    """β-LASSO first, whose density the rivals then get; a row each, and two pictures of them."""
+    data = lab.datasets[0]
+    base = half_size(lab, data)
+    beta = settings.beta_lasso(lab, base)
+    ours = _row(lab, "β-LASSO, β = 50", beta)
+    dense = _row(lab, "SGD, dense", settings.sgd(lab, base))
+    if not (ours.records and dense.records):
+        raise ScratchconvError("no run of β-LASSO, or none of SGD, ended with a finite loss")
+    size = sum(layer["size"] for layer in ours.records[0].result["layers"])
+    density = density_at_or_above(ours.nonzeros() / size)
+    rivals = [_pruned(lab, name, method, base, density) for name, method in PRUNING]
+    rivals += _penalised(lab, base, beta, density)
+    found = [row for row in rivals if row.records]
+    failed = [row.method for row in rivals if not row.records]
+    sentences = verdict(ours, dense, found, size)
+    if failed:
+        sentences.append(f"No run of {', '.join(failed)} ended with a finite loss.")
+    rows = [ours, *sorted(found, key=lambda row: -statistics.mean(row.accuracies())), dense]
+    points = [ours, *found, dense]  # in one order, so that a method keeps its colour
+    curves = {row.method: curve(row.records) for row in found if row.cut_to is not None}
+    return Outcome(
+        tuple(sentences),
+        (
+            table(rows, size, data, density),
+            rivals_figure.accuracy_and_operations(
+                {row.method: (row.training_flops(), row.accuracies()) for row in points},
+                screened=ours.training_flops("training_screened"),
+            ),
+            rivals_figure.accuracy_by_density(
+                curves, (ours.nonzeros() / size, ours.accuracies()), dense.accuracies()
+            ),
+        ),
+    )
+
+
+def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str]:
+    """Who is ahead, by how much, and at what cost, in words."""
+    rows = sorted([ours, *rivals], key=lambda row: -statistics.mean(row.accuracies()))
+    place, best = rows.index(ours) + 1, next(row for row in rows if row is not ours)
+    most = max(row.nonzeros() for row in rivals)
+    said = ", ".join(f"{row.method} {statistics.mean(row.accuracies()):.2f}" for row in rows)
+    ahead = cells.gap(ours.accuracies(), best.accuracies())
+    cheapest = min(rivals, key=Row.training_flops)
+    return [
+        f"β-LASSO is number {place} of {len(rows)} at equal density, {ahead} from the best rival,"
+        f" {best.method}.",
+        f"Test accuracy in percent, where β-LASSO leaves {cells.share(ours.nonzeros() / size)} of"
+        f" the weights and its rivals {cells.share(most / size)}: {said}; with all of"
+        f" them, by SGD: {statistics.mean(dense.accuracies()):.2f}.",
+        f"Operations of the training, in units of dense SGD: β-LASSO"
+        f" {_relative(ours, dense):.2f} as the algorithm is stated, whose weight gradient is of all"
+        f" weights at every step ({_relative(ours, dense, 'training_screened'):.2f} if none of"
+        f" a zero were computed); the cheapest rival, {cheapest.method},"
+        f" {_relative(cheapest, dense):.2f}.",
+    ]
+
+
+def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
+    """One line a method."""
+    lines = []
+    for row in rows:
+        screened = row.training_flops("training_screened")
+        training = f"{row.training_flops():.2e}"
+        if screened < 0.995 * row.training_flops():
+            training += f" ({screened:.2e} screened)"
+        lines.append(
+            (
+                row.method + ("" if row.cut_to is None else ", cut"),
+                percent(row.accuracies()),
+                cells.weights(row.nonzeros()),
+                cells.share(row.nonzeros() / size),
+                training,
+                f"{row.inference_flops():.2e}",
+                cells.seconds(row.records),
+                cells.chosen(row.records[0]),
+                str(len(row.records)),
+            )
+        )
+    columns = (
+        "method",
+        "test accuracy",
+        "non-zeros",
+        "of all",
+        "training FLOPs",
+        "FLOPs of one prediction",
+        "seconds of training",
+        "chosen on validation",
+        "seeds",
+    )
+    note = (
+        f"S-FC of {cells.weights(size)} weights on {data}. Rivals are given {cells.share(density)}"
+        " of them, the next step above what β-LASSO kept; an exact zero among the connections of a"
+        ' method is not counted. "Cut": the smallest weights are zeroed after training, nothing is'
+        " trained again. FLOPs are those of an implementation that skips every zero"
+        ' (scratchconv.analysis.flops); "screened" leaves out the weight gradients of zeros, which'
+        " the sparse engine proves to be without effect where it can, and RigL needs now and then."
+        " Seconds are of what was run: training with masks computes dense products."
+    )
+    return Table("At equal density", columns, tuple(lines), note)
+
+
+def curve(records: Sequence[RunRecord]) -> list[tuple[float, float]]:
+    """Mean test accuracy in percent by density, of networks cut to it."""
+    means = []
+    for number, density in enumerate(DENSITIES):
+        found = [measured(r, accuracy_after_cutting)["test_accuracy"][number] for r in records]
+        means.append((density, 100 * statistics.mean(found)))
+    return means
+
+
+def _pruned(lab: Lab, name: str, method: str, base: RunConfig, density: float) -> Row:
+    candidates = [
+        replace(
+            base,
+            method="sgd",
+            momentum=momentum,
+            weight_decay=decay,
+            pruning=method,
+            density=density,
+            epochs=lab.scale.short,
+        )
+        for momentum, decay in _few(lab, _MOMENTUM_AND_DECAY)
+    ]
+    best = candidates[0] if len(candidates) == 1 else lab.best(candidates)
+    return _row(lab, name, replace(best, epochs=base.epochs))
+
+
+def _penalised(lab: Lab, base: RunConfig, beta: RunConfig, density: float) -> list[Row]:
+    """Proximal LASSO, L1 and weight decay, cut to the density."""
+    first = beta.lam if beta.lam_first is None else beta.lam_first
+    proximal = _best_when_cut(
+        lab,
+        "proximal LASSO",
+        [
+            replace(
+                base,
+                method="proximal-lasso",
+                lr=beta.lr,
+                lam_first=times * first,
+                lam=times * beta.lam,
+            )
+            for times in _few(lab, _TIMES_LAM)
+        ],
+        density,
+    )
+    decay = _best_when_cut(
+        lab,
+        "weight decay",
+        [
+            replace(base, method="sgd", momentum=0.9, weight_decay=decay)
+            for decay in _few(lab, _DECAYS)
+        ],
+        density,
+    )
+    chosen = {
+        "proximal LASSO": proximal,
+        "L1": replace(proximal, method="lasso"),
+        "weight decay": decay,
+    }
+    rows = []
+    for name, config in chosen.items():
+        lab.train(lab.seeds(name, config), measure=accuracy_after_cutting)
+        rows.append(replace(_row(lab, name, config), cut_to=density))
+    return rows
+
+
+def _best_when_cut(
+    lab: Lab, name: str, candidates: Sequence[RunConfig], density: float
+) -> RunConfig:
+    """The candidate of the best validation accuracy after the cut."""
+    if len(candidates) == 1:
+        return candidates[0]
+    trials = {
+        f"{name}, trial {number} of {len(candidates)}": replace(
+            config, seed=lab.scale.search_seed, skip_test=True
+        )
+        for number, config in enumerate(candidates, start=1)
+    }
+    scores = [
+        -1.0 if record.failure else _after_cut(record, density)["validation_accuracy"]
+        for record in lab.train(trials, measure=accuracy_after_cutting).values()
+    ]
+    return candidates[scores.index(max(scores))]
+
+
+def _row(lab: Lab, name: str, config: RunConfig) -> Row:
+    records = lab.train(lab.seeds(name, config), measure=operations).values()
+    return Row(name, tuple(cells.finished(list(records))))
+
+
+def _after_cut(record: RunRecord, density: float) -> dict[str, Any]:
+    found = measured(record, accuracy_after_cutting)
+    if density not in found["density"]:
+        raise ScratchconvError(f"run {record.key} was not cut to the density {density:g}")
+    return {name: values[found["density"].index(density)] for name, values in found.items()}
+
+
+def _few(lab: Lab, candidates: Sequence[Any]) -> Sequence[Any]:
+    """All candidates; at scale smoke, where nothing is to be chosen, the first."""
+    return candidates[:1] if lab.scale.name == "smoke" else candidates
+
+
+def _relative(row: Row, dense: Row, which: str = "training") -> float:
+    return row.training_flops(which) / dense.training_flops()
+
+
+EXPERIMENT = Experiment(
+    name="rivals",
+    title="β-LASSO and its rivals at equal density",
+    source="Asked for by the reviewers of Neyshabur 2020",
+    datasets=("cifar10",),
+    reproduce=reproduce,
+)

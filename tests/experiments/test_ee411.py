@@ -1,0 +1,155 @@
+"""The EE-411 report's table and figures: what is said, and that they are drawn from records."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scratchconv import models, published
+from scratchconv.experiments.ee411 import figure1, figure2, table1
+from scratchconv.experiments.reproduce import draw
+from scratchconv.lab import Lab, LabOptions, Outcome, Picture, RunRecord
+from scratchconv.lab.scales import EE411, LAPTOP, SMOKE
+
+EXPERIMENTS = (table1.EXPERIMENT, figure1.EXPERIMENT, figure2.EXPERIMENT)
+_THEIRS = published.load("ee411")["table1"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, dict[str, Outcome]]:
+    """All of them at scale smoke, in one folder; the runs thrown away."""
+    out = tmp_path_factory.mktemp("ee411")
+    outcomes = {
+        e.name: e.reproduce(Lab(e.name, SMOKE, LabOptions(out), datasets=e.datasets))
+        for e in EXPERIMENTS
+    }
+    shutil.rmtree(out / "runs")
+    return out, outcomes
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_drawn_anew_from_the_records_alone_it_is_the_same(made, experiment):
+    out, outcomes = made
+    assert draw(experiment, SMOKE, out, experiment.datasets) == outcomes[experiment.name]
+
+
+def test_the_table_has_the_report_beside_ours_and_svhn_can_be_left_out(made):
+    out, outcomes = made
+    table, left = outcomes["ee411-table1"].exhibits
+    assert table.columns[3:] == (
+        *("cifar10: ours", "the report"),
+        *("cifar100: ours", "the report"),
+        *("svhn: ours", "the report"),
+    )
+    by_row = {row[:2]: row[4::2] for row in table.rows}
+    assert by_row["S-FC", "β-LASSO, β = 50"] == ("55 %", "29 %", "81 %")
+    assert by_row["S-CONV", "SGD"] == ("64 %", "34 %", "87 %")
+    assert by_row["3-FC", "SGD"] == by_row["3-FC, 64 units a layer", "SGD"]
+    assert len(left.rows) == 3 * len(table1.ROWS)
+    less = draw(table1.EXPERIMENT, SMOKE, out, ("cifar10",))
+    assert less.exhibits[0].columns[3:] == ("cifar10: ours", "the report")
+
+
+def test_pictures_are_of_the_three_layers_and_the_three_networks(made):
+    _, outcomes = made
+    for name in ("ee411-figure1", "ee411-figure2"):
+        (picture,) = (e for e in outcomes[name].exhibits if isinstance(e, Picture))
+        assert picture.png.startswith(b"\x89PNG")
+        assert picture.name == name.replace("-", "_")
+    _, counts = outcomes["ee411-figure1"].exhibits
+    assert [row[0] for row in counts.rows] == [
+        "SGD",
+        "β = 0",
+        "β = 1",
+        "β = 50",
+        "the paper's S-FC, β = 50",
+    ]
+    assert counts.rows[0][1] == "4,096 (100 %)"
+    assert counts.rows[-1][1:] == ("0.0691 %", "1.21 %", "61.8 %")
+
+
+def test_settings_are_the_reports_at_every_scale(tmp_path):
+    sizes = {}
+    for scale in (LAPTOP, EE411):
+        lab = Lab("t", scale, LabOptions(tmp_path), datasets=("cifar10",))
+        for row in table1.ROWS:
+            if row.beta is None:
+                config = table1.settings_of(lab, row)
+                assert (config.augment, config.momentum, config.weight_decay) == ("none", 0, 0)
+                assert (config.lr, config.batch_size, config.epochs) == (0.1, 512, scale.long)
+                sizes[scale.name, row.network] = config.alpha or config.params
+    assert [sizes["ee411", name] for name in ("S-CONV", "S-LOCAL", "S-FC")] == [64, 64, 28]
+    assert sizes["ee411", "3-FC"] == 25.6e6
+    assert sizes["ee411", "3-FC, 64 units a layer"] == 64
+    # What the docstring says of the two 3-FC.
+    assert models.parameter_count("3-fc", alpha=64) == pytest.approx(0.2e6, rel=0.02)
+    assert models.build("3-fc", params=25.6e6).alpha == 3748
+
+
+def _records(accuracies: dict[str, float]) -> dict[table1.Row, RunRecord]:
+    """One record a row: rows are named by their key, the small 3-FC by `small`."""
+    found = {}
+    for row in table1.ROWS:
+        name = "small" if row.units else row.key
+        size = 204_000 if row.units else 25_600_000
+        result = {
+            "test_accuracy": accuracies.get(name, 50.0) / 100,
+            "layers": [{"size": size, "nonzero": size}],
+        }
+        found[row] = RunRecord("k", {}, {}, result)
+    return found
+
+
+def test_sentences_say_which_way_beta_goes_and_which_3_fc_it_was():
+    ranked, gain, size = table1.verdict(
+        "cifar10",
+        _records(
+            {
+                "s-conv/sgd": 66,
+                "s-fc/sgd": 58,
+                "s-fc/beta-lasso-50": 56,
+                "3-fc/sgd": 55,
+                "small": 38,
+            }
+        ),
+        _THEIRS,
+    )
+    assert ranked.startswith("cifar10: S-CONV 66.0 > S-FC 58.0 > S-FC β = 50 56.0 > 3-FC 55.0 > ")
+    assert "-2.0 points from SGD on the same S-FC, as in the report (-3)" in gain
+    assert "36 %, is nearer to ours with 0.204 M weights (38.0 %) than with 25.6 M (55.0 %)" in size
+
+
+def test_sentences_say_the_opposite_of_opposite_numbers():
+    _, gain, size = table1.verdict(
+        "cifar10",
+        _records({"s-fc/sgd": 58, "s-fc/beta-lasso-50": 61, "3-fc/sgd": 40, "small": 10}),
+        _THEIRS,
+    )
+    assert "+3.0 points from SGD on the same S-FC, unlike in the report (-3)" in gain
+    assert "nearer to ours with 25.6 M weights (40.0 %) than with 0.204 M (10.0 %)" in size
+
+
+def _counted(nonzero: int, epochs: list[int]) -> RunRecord:
+    def layers(first: int) -> list[dict]:
+        return [{"size": 1000, "nonzero": n} for n in (first, 500, 10)]
+
+    lines = [{"epoch": k, "layers": layers(count)} for k, count in enumerate(epochs, start=1)]
+    return RunRecord("k", {}, {}, {"layers": layers(nonzero)}, lines)
+
+
+def test_figure_1_says_what_is_left_and_where_it_grew():
+    counts = {0.0: [1000, 1000], 1.0: [400, 300], 50.0: [100, 200]}
+    found = {
+        row: _counted(1000, [1000, 1000])
+        if row.beta is None
+        else _counted(counts[row.beta][-1], counts[row.beta])
+        for row in figure1.LINES
+    }
+    left, grown = figure1.sentences(found)
+    assert left == (
+        "Of the first layer are left: SGD 100 %, β = 0 100 %, β = 1 30 %, β = 50 20 %;"
+        " least by β = 50."
+    )
+    assert grown == "Bursts of regrowth by more than 10 % there: β = 50 (1)."
