@@ -233,3 +233,20 @@ def test_regrowth_k_lets_zeros_return_at_every_kth_step_only(every: int) -> None
         returned[step % every == 0] += back
     assert returned[False] == 0
     assert returned[True] > 50
+
+
+@pytest.mark.parametrize("mode", ["dense", "sparse"])
+def test_units_that_die_and_come_back_are_those_of_algorithm_1(mode: str) -> None:
+    """A unit without weights has variance 0: BatchNorm multiplies its gradients by 1/√ε."""
+    compared = Comparison(MAKERS["chain"], 6e-3, mode=mode)
+    draw = batches(seed=1)
+    layer = compared.engine.layers["1"]
+    most_dead = units_back = 0
+    for step in range(STEPS):
+        dead = layer.nonzero_per_unit() == 0
+        compared.step(*draw(), learning_rate(step))
+        most_dead = max(most_dead, int(dead.sum()))
+        units_back += int((dead & (layer.nonzero_per_unit() > 0)).sum())
+    assert compared.compared > 0.97 * STEPS
+    assert most_dead > 10
+    assert units_back > 10

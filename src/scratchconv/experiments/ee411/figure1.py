@@ -4,7 +4,7 @@ The runs are those of its Table I on the first dataset, first seed: S-FC by SGD 
 β = 0, 1 and 50. The report gives no numbers to its figure; beside ours stand the end points of the
 paper's Figure 3 (β = 50, α = 230), as shares of a layer.
 
-Beyond Table I this costs nothing; alone it takes 110 core-minutes at `laptop`.
+Beyond Table I this costs nothing; alone it takes 75 core-minutes at `laptop`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The runs are those of its Table I on the first dataset, first seed, β = 50; drawn as in the paper's
 Figure 4 (`neyshabur/figure4.py`): a random sample of the units with at least 20 non-zero weights.
-Beyond Table I this costs nothing; alone it takes 50 core-minutes at `laptop`.
+Beyond Table I this costs nothing; alone it takes 35 core-minutes at `laptop`.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ The report's 3-FC is in question: it says α = 64 for all networks but S-FC, and
 units of its hidden layers. With 64 of them it has 0.2 M weights, 25.6 M take 3,748 (CIFAR-10). So
 there are two rows, one of each size, and a sentence says which is nearer to the report's number.
 
-One training each, as in the report. At `laptop`: α = 16, 60 epochs, the report's settings; about
-135 core-minutes for CIFAR-10 (of which 65 choose λ), 70 more for CIFAR-100, 100 for SVHN.
+One training each, as in the report. At `laptop`: α = 16, 40 epochs, the report's settings; about
+90 core-minutes for CIFAR-10 (of which 45 choose λ), 50 more for CIFAR-100, 70 for SVHN.
 """
 
 from __future__ import annotations

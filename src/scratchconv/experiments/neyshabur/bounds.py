@@ -3,7 +3,7 @@
 Every network is described by the three codes of `analysis.prefix_code`, encoded, decoded, and
 compared bit for bit; the bound is one for the network as decoded, whose training error is measured
 on the very samples it was trained on, unaugmented. The runs are Table 2's (its first seed): beyond
-it this costs a minute; alone, some 135 core-minutes a dataset at `laptop`.
+it this costs a minute; alone, some 90 core-minutes a dataset at `laptop`.
 """
 
 from __future__ import annotations

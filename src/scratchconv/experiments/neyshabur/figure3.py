@@ -1,6 +1,6 @@
 """Figure 3: the weights that are left in every layer of S-FC, epoch by epoch, by β = 50.
 
-The runs are Table 2's (its first seed), so that beyond it this costs nothing; alone, some 65
+The runs are Table 2's (its first seed), so that beyond it this costs nothing; alone, some 45
 core-minutes a dataset at `laptop`. The paper's reference lines (S-CONV and S-LOCAL, whose first
 layers are the small ones) are drawn for the α we have; where its curves end is drawn as
 a density, for its α is another.

@@ -1,6 +1,6 @@
 """Figures 4 and 7 to 9: first-layer filters of S-LOCAL and of S-FC by SGD and by β = 50.
 
-The runs are Table 2's (its first seed), so that beyond it this costs nothing; alone, some 120
+The runs are Table 2's (its first seed), so that beyond it this costs nothing; alone, some 80
 core-minutes a dataset at `laptop`. As in the paper, the filters of S-FC are a random sample of the
 units with at least 20 non-zero weights; where there are too few, the units that have the most, and
 the picture says so. What is drawn is kept in the record, in steps of a fifth of the largest weight,

@@ -2,8 +2,8 @@
 
 S-FC by SGD and by β = 50 and S-CONV by SGD, each with the settings of Table 2, on images as they
 are and with one fixed permutation of the pixels; every seed of the scale. The runs that are not
-permuted are Table 2's. At `laptop` the others take some 90 core-minutes; all of them, with the
-trials that choose settings, 265.
+permuted are Table 2's. At `laptop` the others take some 60 core-minutes; all of them, with the
+trials that choose settings, 175.
 
 For a fully connected network permuted pixels are another order of the first layer's columns: the
 distribution of its results is the same, though a seed's own initial weights then meet other pixels.

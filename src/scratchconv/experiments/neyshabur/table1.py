@@ -1,9 +1,9 @@
 """Table 1: seven networks of the same units, two lengths of training, by SGD.
 
 The paper gives every fully connected network about as many weights. At `laptop` S-FC and 3-FC have
-14.2 M, and D-FC 18.8 M (α = 3, the next size down being half of it). 15 and 60 epochs stand for 400
-and 4000, with one seed. On CIFAR-10 and CIFAR-100 that is about 260 core-minutes, of which Table 2
-has made 145 already.
+14.2 M, and D-FC 18.8 M (α = 3, the next size down being half of it). 10 and 40 epochs stand for 400
+and 4000, with one seed. On CIFAR-10 and CIFAR-100 that is about 175 core-minutes, of which Table 2
+has made 100 already.
 
 Rate, momentum and weight decay are chosen once a network, on validation data of the first dataset;
 the other datasets and the other length take them over. S-* and 3-FC choose at the longer length (as

@@ -6,7 +6,7 @@ trained by SGD and by β-LASSO at β = 50, each with the settings of the best va
 its own network, out of the grids of `experiments/settings.py`. What ResNet18 gains from β-LASSO is
 Figure 5.
 
-At `laptop`: 60 epochs of α = 16, three seeds; about 150 core-minutes beside Table 2's runs.
+At `laptop`: 40 epochs of α = 16, three seeds; about 100 core-minutes beside Table 2's runs.
 """
 
 from __future__ import annotations

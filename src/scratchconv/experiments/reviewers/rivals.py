@@ -17,7 +17,7 @@ is a quarter of the price; by the accuracy after the cut λ of proximal LASSO, 1
 β-LASSO at β-LASSO's rate, and weight decay as a method, 5e-4 or 2e-3. L1 is the same objective as
 proximal LASSO and has the same settings.
 
-At `laptop`: 60 epochs of α = 8, three seeds; about 250 core-minutes.
+At `laptop`: 40 epochs of α = 8, three seeds; about 180 core-minutes.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ SGD has the momentum and weight decay that are best, on validation, for the dens
 dataset: the same for all four, chosen on none of them. Connections go between images of one shape
 only, so MNIST (1×28×28) can take none from CIFAR (3×32×32), nor give any.
 
-Two seeds, or one where the scale has no more. At `laptop`: 60 epochs of α = 16; 16 runs for
-CIFAR-10 and CIFAR-100, about 190 core-minutes beside Table 2's runs.
+Two seeds, or one where the scale has no more. At `laptop`: 40 epochs of α = 16; 16 runs for
+CIFAR-10 and CIFAR-100, about 130 core-minutes beside Table 2's runs.
 """
 
 from __future__ import annotations
