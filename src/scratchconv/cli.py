@@ -153,6 +153,7 @@ def reproduce(
     cluster: str | None = None,
     redraw: bool = False,
     any_version: bool = False,
+    as_published_code: bool = False,
     show_list: Annotated[bool, tyro.conf.arg(name="list")] = False,
 ) -> None:
     """Make a published table or figure anew, with the published numbers beside ours.
@@ -169,6 +170,7 @@ def reproduce(
         cluster: Address of a Ray cluster that makes the runs (auto: the one of this machine).
         redraw: Make no run: draw from the records in --out.
         any_version: Take records of other versions of scratchconv too.
+        as_published_code: As the published code has it, where that differs from the text (zhang-*).
         show_list: Show every experiment with its source and how long it takes.
     """
     if show_list or not name:
@@ -184,7 +186,14 @@ def reproduce(
         redraw=redraw,
         any_version=any_version,
     )
-    page = reproduce_experiment(name, scale, options, datasets=datasets, resume=resume)
+    page = reproduce_experiment(
+        name,
+        scale,
+        options,
+        datasets=datasets,
+        resume=resume,
+        published_code=as_published_code,
+    )
     print(f"wrote {page}")
 
 

@@ -35,7 +35,7 @@ def test_an_item_is_a_page_a_table_and_its_records(made):
     assert "85.19 %" in text
     assert "http" not in page.partition("</head>")[0].replace("http-equiv", "")
     assert "scratchconv reproduce table2 --scale smoke" in text
-    assert "A trial run, with digits for every dataset" in text
+    assert "A trial run: digits stood in for all files" in text
     records = read_records(made / "table2" / FILE)
     assert len(records) == 10  # three datasets, one stand-in: every run was made once
 

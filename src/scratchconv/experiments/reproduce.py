@@ -9,7 +9,12 @@ from pathlib import Path
 
 from scratchconv import data
 from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError
-from scratchconv.experiments.catalogue import EXPERIMENTS, find_experiment
+from scratchconv.experiments.catalogue import (
+    AS_PUBLISHED_CODE,
+    EXPERIMENTS,
+    as_published_code,
+    find_experiment,
+)
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.lab import Lab, LabOptions, Outcome
 from scratchconv.lab.pages import Heading, write_index, write_outcome
@@ -25,16 +30,25 @@ def reproduce(
     *,
     datasets: Sequence[str] = (),
     resume: bool = False,
+    published_code: bool = False,
 ) -> Path:
     """Make the experiment `name`, or `all`, at a scale; returns its page, or the index of all.
 
     `datasets` are those of the experiment's to keep to; none means all of them. Runs that are
-    finished are reused; those broken off are gone on with. Raises `InvalidArgument` for unknown
-    names, `DataError` where a dataset is missing, before any run begins, and `RunDirectoryError`
-    where the experiment is there already and neither `resume` nor `options.redraw` was asked for.
+    finished are reused; those broken off are gone on with. With `published_code` an experiment is
+    made as its published code has it, in a folder of its own; of `all`, those whose code differs
+    from their text. Raises `InvalidArgument` for unknown names, `DataError` where a dataset is
+    missing, before any run begins, and `RunDirectoryError` where the experiment is there already
+    and neither `resume` nor `options.redraw` was asked for.
     """
     chosen = find_scale(scale)
     experiments = list(EXPERIMENTS.values()) if name == "all" else [find_experiment(name)]
+    if published_code:
+        experiments = [
+            as_published_code(e)
+            for e in experiments
+            if name != "all" or e.name in AS_PUBLISHED_CODE
+        ]
     kept = {e.name: _datasets(e, datasets, by_name=name != "all") for e in experiments}
     experiments = [e for e in experiments if kept[e.name] or not e.datasets]
     if not options.redraw:
@@ -56,7 +70,7 @@ def reproduce(
         outcome = experiment.reproduce(lab)
         if chosen.stand_in is not None:
             trial = (
-                f"A trial run, with {chosen.stand_in} for every dataset: its numbers say nothing."
+                f"A trial run: {chosen.stand_in} stood in for all files. Its numbers say nothing."
             )
             outcome = replace(outcome, sentences=(trial, *outcome.sentences))
         heading = Heading(
@@ -100,7 +114,11 @@ def _check_data(scale: Scale, datasets: Sequence[str], data_dir: Path | None) ->
 
 
 def _command(experiment: Experiment, lab: Lab) -> str:
-    words = ["scratchconv", "reproduce", experiment.name, "--scale", lab.scale.name]
+    names = {code.name: name for name, code in AS_PUBLISHED_CODE.items()}
+    name = names.get(experiment.name, experiment.name)
+    words = ["scratchconv", "reproduce", name, "--scale", lab.scale.name]
+    if experiment.name in names:
+        words.append("--as-published-code")
     if lab.datasets != experiment.datasets:
         words += ["--datasets", *lab.datasets]
     return f"{shlex.join(words)} --data-dir DIR --out DIR"

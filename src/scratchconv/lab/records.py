@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def record_of(run: Run, config: RunConfig, *, epochs: bool, measured: dict[str, 
 def write_records(path: Path, records: Iterable[RunRecord]) -> None:
     """Write all records, sorted by key, in place of what was there."""
     by_key = {record.key: record for record in records}
-    lines = [json.dumps(_short(asdict(by_key[key])), ensure_ascii=False) for key in sorted(by_key)]
+    lines = [json.dumps(_short(vars(by_key[key])), ensure_ascii=False) for key in sorted(by_key)]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "".join(f"{line}\n" for line in lines))
 
