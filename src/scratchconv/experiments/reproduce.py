@@ -17,7 +17,7 @@ from scratchconv.experiments.catalogue import (
 )
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.lab import Lab, LabOptions, Outcome
-from scratchconv.lab.pages import Heading, write_index, write_outcome
+from scratchconv.lab.pages import Entry, Heading, write_index, write_outcome
 from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.records import FILE, write_records
 from scratchconv.lab.scales import Scale, find_scale
@@ -61,14 +61,14 @@ def reproduce(
                     " --redraw to draw it anew, or choose another --out"
                 )
     progress = LabProgress()
-    items = []
+    said = {}
     for experiment in experiments:
         progress.console.print(f"[bold]{experiment.name}[/]: {experiment.title}")
         lab = Lab(
             experiment.name, chosen, options, datasets=kept[experiment.name], progress=progress
         )
         outcome = experiment.reproduce(lab)
-        if chosen.stand_in is not None:
+        if lab.used and chosen.stand_in is not None:
             trial = (
                 f"A trial run: {chosen.stand_in} stood in for all files. Its numbers say nothing."
             )
@@ -79,8 +79,18 @@ def reproduce(
         if lab.used:
             write_records(lab.folder / FILE, lab.used.values())
         page = write_outcome(lab.folder, heading, outcome, list(lab.used.values()))
-        items.append((heading, outcome))
-    return write_index(options.out, chosen.name, items) if name == "all" else page
+        said[experiment.name] = outcome.sentences[0] if outcome.sentences else ""
+    every = [*EXPERIMENTS.values(), *AS_PUBLISHED_CODE.values()]
+    index = write_index(
+        options.out,
+        chosen.name,
+        [
+            Entry(e.name, e.title, e.source, said.get(e.name, ""))
+            for e in every
+            if (options.out / e.name / "page.html").exists()
+        ],
+    )
+    return index if name == "all" else page
 
 
 def draw(experiment: Experiment, scale: Scale, out: Path, datasets: Sequence[str]) -> Outcome:

@@ -66,8 +66,18 @@ def markdown(heading: Heading, outcome: Outcome, records: Sequence[RunRecord]) -
     return "\n".join(lines)
 
 
-def write_index(out: Path, scale: str, items: Sequence[tuple[Heading, Outcome]]) -> Path:
-    """Write `index.html` into `out`: every item with its first sentence and a link."""
+@dataclass(frozen=True)
+class Entry:
+    """A line of the index; `sentence` is the first of the outcome, where it was made just now."""
+
+    name: str
+    title: str
+    source: str
+    sentence: str
+
+
+def write_index(out: Path, scale: str, items: Sequence[Entry]) -> Path:
+    """Write `index.html` into `out`: every item with a link."""
     page = out / "index.html"
     html = _template("index.html.jinja").render(scale=scale, items=items)
     _write(page, html.encode())

@@ -19,6 +19,10 @@ from scratchconv.training.precision import gradient_scaler, resolve_device, reso
 from scratchconv.training.schedule import SCHEDULES, lam_for_length
 
 
+# Without gradients there is memory for more than a small training batch, and less to wait for.
+_EVALUATED_AT_ONCE = 256
+
+
 @dataclass
 class Setup:
     """What a run works with. `lam` and `lam_first` are those in force, after scaling."""
@@ -61,7 +65,7 @@ class Setup:
         """The batches of `validation` or `test`, in order and unaugmented."""
         return data.evaluation_batches(
             self.splits[split],
-            self.config.batch_size,
+            max(self.config.batch_size, _EVALUATED_AT_ONCE),
             mean=self.dataset.mean,
             std=self.dataset.std,
             permutation=self.permutation,
