@@ -198,12 +198,14 @@ def reproduce(
 
 
 def _list_experiments() -> None:
-    table = Table("name", Column("what", overflow="fold"), "source", "data", "at scale laptop")
+    table = Table(Column("name", no_wrap=True), "what", Column("laptop", no_wrap=True), box=None)
     for entry in EXPERIMENTS.values():
         minutes = entry.laptop_minutes
-        took = "not measured" if minutes is None else f"{minutes:.0f} min"
-        table.add_row(entry.name, entry.title, entry.source, ", ".join(entry.datasets), took)
+        took = "?" if minutes is None else f"{minutes:.0f} min"
+        told = f"{entry.title} ({entry.source}; {', '.join(entry.datasets) or 'no data'})"
+        table.add_row(entry.name, Text(told), took)
     Console().print(table)
+    print("\nlaptop: minutes on two cores at that scale; ?: not measured in full yet\n")
     for scale in SCALES.values():
         print(f"--scale {scale.name}: {scale.about}")
 
