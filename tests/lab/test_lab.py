@@ -1,11 +1,17 @@
 """The lab makes every run once, reuses what is there, and mixes nothing in silently."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from scratchconv.errors import InvalidArgument, RunDirectoryError, ScratchconvError
 from scratchconv.lab import Lab, LabOptions, jobs, read_records, run_key
@@ -140,6 +146,22 @@ def test_several_processes_make_the_same_runs(tmp_path):
         # One thread a process: last digits may differ.
         assert record.accuracy() == pytest.approx(expected[name].accuracy(), abs=1.0)
         assert record.result["environment"]["hardware"]["threads"] == jobs.threads_for(2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_a_request_to_stop_reaches_all_processes_and_what_they_did_is_kept(tmp_path):
+    command = [sys.executable, "-m", "scratchconv", "reproduce", "permutation", "--scale", "smoke"]
+    command += ["--jobs", "2", "--resume", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/*/lock")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "--resume" in told
+    for lock in tmp_path.glob("runs/*/lock"):  # nobody holds it any more
+        FileLock(lock).acquire(timeout=10)
 
 
 def test_the_best_is_chosen_on_validation_data_and_another_seed(tmp_path, monkeypatch):

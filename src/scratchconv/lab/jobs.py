@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -94,7 +97,9 @@ def _in_processes(jobs: Sequence[Job], at_once: int) -> Iterator[RunRecord]:
 
 @contextmanager
 def _stopping_together(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """After an error or Ctrl-C, no new run begins, and those under way save their state."""
+    """After an error, Ctrl-C or SIGTERM no new run begins, and those under way save their state."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
     try:
         with pool:
             try:
@@ -106,6 +111,13 @@ def _stopping_together(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecuto
                 raise
     except KeyboardInterrupt:
         raise Stopped("stopped as asked; go on by adding --resume") from None
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _on_cluster(jobs: Sequence[Job], address: str, *, threads: int) -> Iterator[RunRecord]:
