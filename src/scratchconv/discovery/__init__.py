@@ -1,0 +1,42 @@
+"""What structure the columns of a table have: who is next to whom, where they lie, what they share.
+
+From the data alone, and from what β-LASSO keeps.
+"""
+
+from scratchconv.discovery.beta_lasso_classifier import BetaLassoClassifier
+from scratchconv.discovery.beta_lasso_regressor import BetaLassoRegressor
+from scratchconv.discovery.channels import Channels
+from scratchconv.discovery.dependence import Dependence, dependence
+from scratchconv.discovery.geometry import Geometry, find_geometry
+from scratchconv.discovery.graph import Evidence, NeighbourGraph
+from scratchconv.discovery.recovery import (
+    EdgeRecovery,
+    edge_recovery,
+    procrustes_error,
+    rank_correlation,
+    true_grid_edges,
+)
+from scratchconv.discovery.tables import Table, read_table
+from scratchconv.discovery.unsupervised import Unsupervised, unsupervised, unsupervised_graph
+
+__all__ = [
+    "BetaLassoClassifier",
+    "BetaLassoRegressor",
+    "Channels",
+    "Dependence",
+    "EdgeRecovery",
+    "Evidence",
+    "Geometry",
+    "NeighbourGraph",
+    "Table",
+    "Unsupervised",
+    "dependence",
+    "edge_recovery",
+    "find_geometry",
+    "procrustes_error",
+    "rank_correlation",
+    "read_table",
+    "true_grid_edges",
+    "unsupervised",
+    "unsupervised_graph",
+]

@@ -1,0 +1,281 @@
+"""Tables are read as they were written, and refused with the column, the count and the remedy."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from scratchconv.discovery import table_files
+from scratchconv.discovery.tables import read_table
+from scratchconv.errors import DataError, InvalidArgument
+
+FINITE = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text, name="table.csv", **kwargs):
+        path = tmp_path / name
+        path.write_text(text, **kwargs)
+        return path
+
+    return write_text
+
+
+@given(
+    X=arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=FINITE),
+    separator=st.sampled_from(",;\t"),
+    rows_at_a_time=st.integers(1, 3),
+)
+@settings(deadline=None, max_examples=60)
+def test_numbers_come_back_from_csv(tmp_path_factory, X, separator, rows_at_a_time):
+    path = tmp_path_factory.mktemp("csv") / "numbers.csv"
+    names = [f"column {i}" for i in range(X.shape[1])]
+    lines = [separator.join(names), *(separator.join(map(repr, row)) for row in X.tolist())]
+    path.write_text("\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_files, "_ROWS", rows_at_a_time)
+        table = read_table(path, target="column 1", task="regression")
+    assert np.array_equal(table.X, np.delete(X, 1, axis=1))
+    assert np.array_equal(table.y, X[:, 1])
+    assert table.names == tuple(np.delete(names, 1))
+
+
+def test_text_becomes_categories(write):
+    path = write("size,colour,smoker,y\n1,red,no,0.5\n2,blue,yes,1.5\n3,green,no,2.25\n")
+    table = read_table(path, target=-1)
+    assert table.names == ("size", "colour=blue", "colour=green", "colour=red", "smoker=yes")
+    assert table.X.tolist() == [[1, 0, 0, 1, 0], [2, 1, 0, 0, 1], [3, 0, 1, 0, 0]]
+    assert table.task == "regression"
+    assert read_table(path).y is None
+
+
+def test_text_after_numbers_stays_as_it_is_written(write, monkeypatch):
+    monkeypatch.setattr(table_files, "_ROWS", 2)
+    path = write("code,y\n01,1\n1.0,2\n01,3\nx,4\n")
+    table = read_table(path, target="y")
+    assert table.names == ("code=01", "code=1.0", "code=x")
+    assert table.X[:, 0].tolist() == [1, 0, 1, 0]
+
+
+def test_text_of_many_values_is_no_category(write):
+    lines = "\n".join(f"name{i},{i}" for i in range(30))
+    with pytest.raises(DataError, match=r"'who' .* is text of 30 different values, such as name0"):
+        read_table(write(f"who,n\n{lines}\n"), target="n")
+
+
+def test_without_a_heading_columns_are_numbered(write):
+    table = read_table(write("1,2,0\n3,4,1\n"), target="2")
+    assert table.names == ("0", "1")
+    assert table.X.tolist() == [[1, 2], [3, 4]]
+    assert table.y.tolist() == [0, 1]
+
+
+def test_a_name_comes_before_a_number(write):
+    path = write("1,a,0\nx,2,3\n")
+    assert read_table(path, target="1", task="classification").y.tolist() == ["x"]
+    assert read_table(path, target=1, task="regression").y.tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b", "a"], "classification"),
+        (["0", "1", "1"], "classification"),
+        (["0.5", "1", "1"], "regression"),
+        ([str(i) for i in range(500)], "regression"),
+        ([str(i % 100) for i in range(500)], "classification"),
+        ([str(i % 101) for i in range(600)], "regression"),
+        ([str(i % 10) for i in range(20)], "regression"),
+    ],
+)
+def test_the_task_follows_from_the_target(write, values, task):
+    path = write("x,y\n" + "".join(f"{i},{value}\n" for i, value in enumerate(values)))
+    table = read_table(path, target="y")
+    assert table.task == task
+    assert table.y.dtype.kind == ("f" if task == "regression" else "iU"[values[0] == "a"])
+
+
+def test_a_task_that_the_target_cannot_have(write):
+    path = write("x,t,f\n1,a,0.5\n2,b,1\n")
+    with pytest.raises(InvalidArgument, match="is text, such as 'a'"):
+        read_table(path, target="t", task="regression")
+    with pytest.raises(InvalidArgument, match=r"has fractions, such as 0\.5"):
+        read_table(path, target="f", task="classification")
+    with pytest.raises(InvalidArgument, match="unknown task 'ranking'"):
+        read_table(path, target="f", task="ranking")
+
+
+def test_missing_values_are_named_and_counted(write):
+    path = write("a,b,c,y\n1,NA,x,1\n2,,?,0\ninf,3,z,1\n")
+    with pytest.raises(DataError, match=r"in 2 columns: b \(2\), c \(1\)\. Leave out"):
+        read_table(path, target="y")
+    path = write("a,y\n1,2\ninf,3\n")
+    with pytest.raises(DataError, match=r"in 1 columns: a \(1\)"):
+        read_table(path, target="y")
+    with pytest.raises(DataError, match=r"y \(1\)"):
+        read_table(write("x,y\n1,\n2,3\n"), target="y")
+    with pytest.raises(DataError, match=r"the target \(1\)"):
+        read_table(write("x,y\n1,inf\n2,3\n"), target="y")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a,b\n", "a heading but no rows"),
+        ("a,b\n1,2\n3\n", "line 3 of .* has 1 cells, but the first has 2"),
+        ("a,a,y\n1,2,3\n", "more than one column called a: rename"),
+        ("c,c=z,y\nx,1,1\ny,2,1\nz,3,1\n", "more than one column called c=z"),
+        ("y\n1\n2\n", "no column beside the target"),
+    ],
+)
+def test_damaged_csv(write, text, message):
+    with pytest.raises(DataError, match=message):
+        read_table(write(text), target="y" if "y" in text else None)
+
+
+def test_encodings(write, tmp_path):
+    path = write("größe,y\n1,2\n3,4\n", encoding="utf-8-sig")
+    assert read_table(path, target="y").names == ("größe",)
+    (tmp_path / "latin.csv").write_bytes("größe,y\n1,2\n".encode("latin-1"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        read_table(tmp_path / "latin.csv")
+
+
+def test_unknown_targets_and_files(write, tmp_path):
+    path = write("length,width\n1,2\n")
+    with pytest.raises(InvalidArgument, match=r"length, width\. Did you mean 'width'\?"):
+        read_table(path, target="widht")
+    with pytest.raises(InvalidArgument, match="from -2 to 1"):
+        read_table(path, target=2)
+    with pytest.raises(InvalidArgument, match=r"ends in '\.xls'"):
+        read_table(tmp_path / "a.xls")
+    with pytest.raises(DataError, match="is not a file"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_npz(tmp_path):
+    X = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
+    path = tmp_path / "a.npz"
+    np.savez(path, X=X, y=np.array([0, 1, 1, 0]), other=np.array(list("abcd")))
+    table = read_table(path)
+    assert np.array_equal(table.X, X.reshape(4, 6))
+    assert table.X.dtype == np.float32
+    assert table.names == ("0,0", "0,1", "0,2", "1,0", "1,1", "1,2")
+    assert (table.y.tolist(), table.task) == ([0, 1, 1, 0], "classification")
+    assert read_table(path, target="other").y.tolist() == list("abcd")
+    with pytest.raises(InvalidArgument, match="choose from X, y, other"):
+        read_table(path, target="label")
+    with pytest.raises(InvalidArgument, match="name of an array"):
+        read_table(path, target=0)
+
+
+def test_npz_of_other_names(tmp_path):
+    path = tmp_path / "a.npz"
+    X = np.random.RandomState(0).normal(size=(5, 2))
+    np.savez_compressed(path, inputs=X, label=np.ones((5, 1)), names=["left", "right"])
+    with pytest.raises(DataError, match="none of them is called X"):
+        read_table(path)
+    table = read_table(path, target="label", task="regression")
+    assert np.array_equal(table.X, X)
+    assert table.names == ("left", "right")
+    assert table.y.shape == (5,)
+    np.savez(path, X=X, y=np.ones(4))
+    with pytest.raises(DataError, match="5 rows but 4 targets"):
+        read_table(path)
+    np.savez(path, X=X, y=np.ones((5, 2)))
+    with pytest.raises(DataError, match="one number or text a row"):
+        read_table(path)
+    np.savez(path, X=X, names=["a", "a"])
+    with pytest.raises(DataError, match="2 names, 1 of them different, for 2 columns"):
+        read_table(path)
+
+
+def test_npy(tmp_path):
+    path = tmp_path / "a.npy"
+    X = np.random.RandomState(0).normal(size=(6, 3)).astype(np.float32)
+    np.save(path, X)
+    table = read_table(path, target=-1)
+    assert np.array_equal(table.X, X[:, :2])
+    assert table.X.dtype == np.float32
+    assert np.array_equal(table.y, X[:, 2].astype(np.float64))
+    assert table.names == ("0", "1")
+    X[1, 0] = np.nan
+    np.save(path, X)
+    with pytest.raises(DataError, match=r"0 \(1\)"):
+        read_table(path)
+    np.save(path, X[:, 0])
+    with pytest.raises(DataError, match="two or more dimensions"):
+        read_table(path)
+
+
+def test_no_pickle_is_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return pytest.fail, ("a pickle was loaded",)
+
+    objects = np.array([[Trap(), 1]], dtype=object)
+    np.save(tmp_path / "a.npy", objects)
+    np.savez(tmp_path / "a.npz", X=objects)
+    (tmp_path / "b.npy").write_bytes(b"no array at all")
+    (tmp_path / "b.npz").write_bytes(b"no archive at all")
+    for name in ("a.npy", "a.npz", "b.npy", "b.npz"):
+        with pytest.raises(DataError, match=r"without trusting it|no npz file"):
+            read_table(tmp_path / name)
+
+
+def test_files_larger_than_the_memory(tmp_path, write, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", X=np.zeros((100, 100)))  # a few hundred bytes
+    np.save(tmp_path / "a.npy", np.zeros((100, 100)))
+    path = write("x,y\n" + 1000 * "1,2\n")
+    monkeypatch.setattr(table_files, "available_bytes", lambda: 10_000)
+    for file in (path, tmp_path / "a.npz", tmp_path / "a.npy"):
+        with pytest.raises(DataError, match="bytes, but 10,000 are available: take fewer"):
+            read_table(file)
+
+
+def test_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = importlib.import_module("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    columns = {
+        "n": pyarrow.array([1, 2, 3]),
+        "f": pyarrow.array([0.5, 1.5, 2.5], pyarrow.float32()),
+        "ok": pyarrow.array([True, False, True]),
+        "kind": pyarrow.array(["a", "b", "a"]).dictionary_encode(),
+        "y": pyarrow.array(["u", "v", "u"]),
+    }
+    parquet.write_table(pyarrow.table(columns), path)
+    table = read_table(path, target="y")
+    assert table.names == ("n", "f", "ok", "kind=b")
+    assert table.X.tolist() == [[1, 0.5, 1, 0], [2, 1.5, 0, 1], [3, 2.5, 1, 0]]
+    assert (table.y.tolist(), table.task) == (["u", "v", "u"], "classification")
+    assert read_table(path, target="ok").task == "classification"
+    columns["n"] = pyarrow.array([1, None, None])
+    columns["f"] = pyarrow.array([None, float("nan"), 1.0])
+    columns["kind"] = pyarrow.array(["a", None, "b"])
+    parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=r"in 3 columns: n \(2\), f \(2\), kind \(1\)"):
+        read_table(path, target="y")
+    columns["f"] = pyarrow.array([1, 2, 3], pyarrow.timestamp("s"))
+    parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=r"'f' .* holds timestamp\[m?s\]"):
+        read_table(path)
+    path.write_bytes(b"PAR1 but no more")
+    with pytest.raises(DataError, match="no parquet file that can be read"):
+        read_table(path)
+
+
+def test_parquet_without_pyarrow(write, monkeypatch):
+    def no_pyarrow(name, *args):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", no_pyarrow)
+    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'scratchconv\[tables\]'"):
+        read_table(write("", "a.parquet"))
