@@ -6,9 +6,11 @@ From the data alone, and from what β-LASSO keeps.
 from scratchconv.discovery.beta_lasso_classifier import BetaLassoClassifier
 from scratchconv.discovery.beta_lasso_regressor import BetaLassoRegressor
 from scratchconv.discovery.channels import Channels
+from scratchconv.discovery.co_selection import co_selection, learned_graph, significant_edges
 from scratchconv.discovery.dependence import Dependence, dependence
 from scratchconv.discovery.geometry import Geometry, find_geometry
 from scratchconv.discovery.graph import Evidence, NeighbourGraph
+from scratchconv.discovery.learning import LearnedSupports, learned_supports
 from scratchconv.discovery.recovery import (
     EdgeRecovery,
     edge_recovery,
@@ -27,15 +29,20 @@ __all__ = [
     "EdgeRecovery",
     "Evidence",
     "Geometry",
+    "LearnedSupports",
     "NeighbourGraph",
     "Table",
     "Unsupervised",
+    "co_selection",
     "dependence",
     "edge_recovery",
     "find_geometry",
+    "learned_graph",
+    "learned_supports",
     "procrustes_error",
     "rank_correlation",
     "read_table",
+    "significant_edges",
     "true_grid_edges",
     "unsupervised",
     "unsupervised_graph",
