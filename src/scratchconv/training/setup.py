@@ -18,7 +18,6 @@ from scratchconv.training.connections import Connections, given_masks, read_conn
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
 from scratchconv.training.schedule import SCHEDULES, lam_for_length
 
-
 # Without gradients there is memory for more than a small training batch, and less to wait for.
 _EVALUATED_AT_ONCE = 256
 
