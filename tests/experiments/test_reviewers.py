@@ -172,7 +172,7 @@ def test_a_double_descent_is_named_where_there_is_one(values, said):
 
 
 def test_lengths_and_widths_are_those_of_the_scale():
-    assert length_and_width.lengths(LAPTOP) == [5, 15, 60, 240]
+    assert length_and_width.lengths(LAPTOP) == [3, 10, 40, 160]
     assert length_and_width.widths(LAPTOP) == [2, 4, 8, 16]
     assert length_and_width.lengths(SMOKE) == [1, 2, 8]
 
