@@ -68,7 +68,7 @@ def first_layer(directory: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def picture(data: str, records: list[RunRecord]) -> Picture:
     """The three networks side by side."""
-    figure, panels = new_figure(9.6, 3.5, columns=len(PANELS), space=0.06)
+    figure, panels = new_figure(9.6, 3.8, columns=len(PANELS), space=0.06)
     captions = []
     for axes, (title, _, _), record in zip(panels, PANELS, records, strict=True):
         drawn = measured(record, first_layer)
