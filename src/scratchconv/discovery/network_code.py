@@ -1,0 +1,282 @@
+"""A network and the labels of its training rows in bits: a code in two parts.
+
+The first part describes the network, the second the labels of the training rows given their columns
+and the network: n · cross entropy. A structure that fits worse pays in the second what it saves in
+the first (Rissanen, "Modeling by shortest data description", Automatica 14, 1978). No other rows
+are needed, and none are looked at.
+
+The first part is Theorem 2 of Neyshabur 2020, as `analysis.description_length` has it, with three
+differences. The b bits of a weight count steps of a common size, so that few are enough; b is
+chosen with the rest, and its loss is paid for in the second part. BatchNorm is folded into the
+weights, as it can be once training ends. The map g of shared weights is given by a rule, not entry
+by entry: which place each column has, and how far a window reaches, tell for all units which weight
+is where.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scratchconv.analysis.prefix_code import Term, choice_width, code_terms, count_width
+from scratchconv.discovery.fitting import Samples
+from scratchconv.discovery.geometry import Geometry
+from scratchconv.discovery.neighbourhoods import geometry_bits
+from scratchconv.discovery.networks import KINDS, Neighbourhoods, Structure
+from scratchconv.errors import InvalidArgument
+
+WEIGHT_BITS = (2, 3, 4, 5, 6, 8)
+_STEP_BITS = 16
+"""Of the step of a tensor's weights, a bfloat16."""
+_CLIPPED = (1.0, 0.85, 0.7, 0.55)
+"""Shares of the largest magnitude that the steps may reach to: the closest fit is taken."""
+_TARGET_STEPS = 256
+"""Numeric targets are told to 1/256 of their deviation."""
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class NetworkCode:
+    """One network and its training rows' labels, in bits.
+
+    structure: of the network; None: no network, labels are told by their frequencies.
+    b: bits of a weight, 0 without a network.
+    terms: the parts of the code; the last is the labels'.
+    """
+
+    structure: Structure | None
+    b: int
+    terms: tuple[Term, ...]
+
+    @property
+    def bits(self) -> int:
+        return sum(term.bits for term in self.terms)
+
+    @property
+    def label_bits(self) -> int:
+        return self.terms[-1].bits
+
+    @property
+    def network_bits(self) -> int:
+        return self.bits - self.label_bits
+
+    def of(self, name: str) -> int:
+        """The bits of all terms of this name; 0 if there is none."""
+        return sum(term.bits for term in self.terms if term.name == name)
+
+
+def constant_code(samples: Samples) -> NetworkCode:
+    """Labels without columns: classes by their frequencies, numbers by mean and deviation."""
+    weights, targets = samples.weights.double(), samples.targets
+    if samples.task == "classification":
+        counts = torch.zeros(int(targets.max()) + 1, dtype=torch.float64)
+        counts.index_add_(0, targets, weights)
+        shares = counts[counts > 0] / counts.sum()
+        labels = float(-(counts[counts > 0] * shares.log2()).sum())
+        numbers = (len(counts) - 1) * count_width(len(samples))
+    else:
+        mean = (weights * targets).mean()
+        labels = _number_bits(float((weights * (targets - mean) ** 2).mean()), len(samples))
+        numbers = 2 * _STEP_BITS
+    return NetworkCode(None, 0, (_choice(), _whole("frequencies", numbers), _labels(labels)))
+
+
+def network_code(
+    network: nn.Sequential,
+    structure: Structure,
+    samples: Samples,
+    geometry: Geometry | None,
+    *,
+    geometry_known: bool = False,
+) -> NetworkCode:
+    """The shortest code of a trained network (`new_structured_network`) over `WEIGHT_BITS`.
+
+    Args:
+        network: as trained; not changed.
+        structure: it was made of.
+        samples: the rows it was trained on.
+        geometry: of the columns, if the structure has a window.
+        geometry_known: whether to leave the geometry's bits out, as one may if it was read off the
+            inputs alone: whoever decodes labels has the inputs, and can find it as well.
+    """
+    folded = _folded(network)
+    found = []
+    for b in WEIGHT_BITS:
+        rounded = _rounded(folded, b)
+        labels = label_bits(rounded, samples)
+        terms = (
+            _choice(),
+            *_settings(structure, b),
+            *_structure_terms(rounded, structure, geometry, geometry_known, b),
+            _labels(labels),
+        )
+        found.append(NetworkCode(structure, b, terms))
+    return min(found, key=lambda one: one.bits)
+
+
+def label_bits(network: nn.Module, samples: Samples) -> float:
+    """What the targets of `samples` take, given their columns and the network."""
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(samples), _CHUNK):
+            rows = torch.arange(start, min(start + _CHUNK, len(samples)))
+            total += float(samples.losses(network(samples.inputs[rows]), rows).double().sum())
+    if samples.task == "classification":
+        return total / math.log(2)
+    return _number_bits(total / len(samples), len(samples))
+
+
+def _number_bits(variance: float, n: int) -> float:
+    """Numbers of this variance about what was predicted, by the Gaussian code."""
+    deviation = max(math.sqrt(variance), 1 / _TARGET_STEPS)
+    return n * math.log2(math.sqrt(2 * math.pi * math.e) * deviation * _TARGET_STEPS)
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The tensors of a network that are described, after BatchNorm is folded into them."""
+
+    first: Tensor
+    shifts: Tensor
+    head: Tensor
+    biases: Tensor
+
+
+def _parts(network: nn.Sequential) -> _Parts:
+    first = network.get_submodule("first").get_parameter("weight")
+    norm, head = network.get_submodule("norm"), network.get_submodule("head")
+    parameters = (norm.get_parameter("bias"), *map(head.get_parameter, ("weight", "bias")))
+    shifts, weight, biases = (parameter.detach() for parameter in parameters)
+    return _Parts(first.detach(), shifts, weight, biases)
+
+
+def _folded(network: nn.Sequential) -> nn.Sequential:
+    """The same function in evaluation mode, BatchNorm being no more than a shift."""
+    folded = copy.deepcopy(network).eval()
+    norm = folded.get_submodule("norm")
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    parts = _parts(folded)
+    scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+    parts.shifts.sub_(norm.running_mean * scale)
+    if isinstance(folded.get_submodule("first"), Neighbourhoods):
+        units = scale.view(parts.first.shape[1], -1)  # (width, positions or 1)
+        parts.first.mul_(units.T.unsqueeze(2))
+    else:
+        parts.first.mul_(scale.view(-1, *[1] * (parts.first.dim() - 1)))
+    norm.weight.detach().fill_(1)
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)
+    if parts.first.dim() == 2:
+        _drop_dead_units(parts)
+    if len(parts.head) == 2:  # only their difference matters
+        parts.head.sub_(parts.head[:1].clone())
+        parts.biases.sub_(parts.biases[:1].clone())
+    return folded
+
+
+def _drop_dead_units(parts: _Parts) -> None:
+    """Units without weights put out a constant: the outputs' biases can hold it."""
+    dead = ~(parts.first != 0).any(dim=1)
+    parts.biases.add_(parts.head @ (torch.relu(parts.shifts) * dead))
+    parts.head[:, dead] = 0
+    parts.shifts[dead] = 0
+
+
+def _rounded(folded: nn.Sequential, b: int) -> nn.Sequential:
+    """All numbers of the network in b bits, the tensors each with a step of its own."""
+    rounded = copy.deepcopy(folded)
+    for tensor in vars(_parts(rounded)).values():
+        tensor.copy_(in_steps(tensor, b))
+    return rounded
+
+
+def in_steps(values: Tensor, b: int) -> Tensor:
+    """The nearest of 2^b − 1 equally spaced numbers around 0; their distance is a bfloat16."""
+    largest = float(values.abs().max())
+    if largest == 0:
+        return values.clone()
+    most = 2 ** (b - 1) - 1
+    tried = []
+    for share in _CLIPPED:
+        step = float(torch.tensor(share * largest / most).to(torch.bfloat16))
+        if step == 0:
+            raise InvalidArgument(f"weights of {largest:g} at most are too small to be described")
+        rounded = (values / step).round().clamp(-most, most) * step
+        tried.append((float((rounded - values).square().sum()), rounded))
+    return min(tried, key=lambda one: one[0])[1]
+
+
+def _structure_terms(
+    rounded: nn.Sequential,
+    structure: Structure,
+    geometry: Geometry | None,
+    geometry_known: bool,
+    b: int,
+) -> tuple[Term, ...]:
+    parts = _parts(rounded)
+    first, head, biases = parts.first, parts.head, parts.biases
+    if len(head) == 2:
+        head, biases = head[1:], biases[1:]
+    terms: list[Term] = []
+    units = parts.shifts.numel()
+    if structure.kind == "sparse":
+        terms += _sparse_terms(first, b, "first layer")
+        alive = int((first != 0).any(dim=1).sum())
+        terms.append(_whole("first layer: shifts", alive * b))
+    else:
+        if structure.window and geometry is not None:
+            told = 0 if geometry_known else geometry_bits(geometry, structure.window)
+            terms.append(_whole("map: geometry", told))
+        terms.append(_whole("first layer: values", _seen(rounded, first) * b))
+        terms.append(_whole("first layer: shifts", units * b))
+    sparse = _sparse_terms(head, b, "outputs")
+    dense = [_whole("outputs: values", head.numel() * b)]
+    shorter = min(dense, sparse, key=lambda code: sum(term.bits for term in code))
+    terms += [*shorter, _whole("outputs: biases", 1 + biases.numel() * b)]
+    return tuple(terms)
+
+
+def _seen(network: nn.Sequential, weight: Tensor) -> int:
+    """The weights of the layer but those of a window that hang over an edge."""
+    first = network.get_submodule("first")
+    if isinstance(first, Neighbourhoods) and len(weight) > 1:
+        return int((first.index < first.columns).sum()) * weight.shape[1]
+    return weight.numel()
+
+
+def _sparse_terms(weight: Tensor, b: int, name: str) -> list[Term]:
+    """‖w‖₀ (log n + b) + log n, as in Theorem 2 (whose values take no fewer than 9 bits)."""
+    n, nonzero = weight.numel(), int(torch.count_nonzero(weight))
+    count, positions, _ = code_terms("sparse", n=n, b=16, nonzero=nonzero, k=min(nonzero, 1))
+    where = count.bits + positions.bits
+    return [
+        Term(f"{name}: positions", "‖w‖₀ log n + log n", where, float(where)),
+        Term(f"{name}: values", "‖w‖₀ b", nonzero * b, nonzero * b),
+    ]
+
+
+def _settings(structure: Structure, b: int) -> tuple[Term, ...]:
+    """Width, window and pooling by Elias's gamma code, b among those tried, four steps."""
+    numbers = (structure.width, structure.window + 1, structure.pool + 1)
+    gamma = sum(2 * number.bit_length() - 1 for number in numbers)
+    return (_whole("settings", gamma + choice_width(len(WEIGHT_BITS)) + 4 * _STEP_BITS),)
+
+
+def _choice() -> Term:
+    kinds = len(KINDS) + 1
+    return Term("structure", "log 5", choice_width(kinds), math.log2(kinds))
+
+
+def _whole(name: str, bits: int) -> Term:
+    return Term(name, "", int(bits), float(bits))
+
+
+def _labels(bits: float) -> Term:
+    return Term("labels", "n · cross entropy", math.ceil(np.round(bits, 6)), bits)

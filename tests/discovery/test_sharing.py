@@ -1,0 +1,280 @@
+"""Decisions about tables whose structure is known, what decides, and filters that shift."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scratchconv.discovery.alignment import shared_filters
+from scratchconv.discovery.fitting import Budget
+from scratchconv.discovery.geometry import Geometry
+from scratchconv.discovery.neighbourhoods import geometry_bits, neighbourhoods
+from scratchconv.discovery.network_code import (
+    constant_code,
+    in_steps,
+    label_bits,
+    network_code,
+)
+from scratchconv.discovery.networks import Structure, new_structured_network
+from scratchconv.discovery.sharing import Choices, Sharing, find_sharing, standard_samples
+from scratchconv.errors import InvalidArgument
+
+SHORT = Budget.of(steps=300, batch_size=128, lr=0.1)
+
+
+def line(m, kind="line"):
+    return Geometry(
+        kind, 1, np.arange(m, dtype=float)[:, None], np.arange(m), np.zeros(m, int), (m,)
+    )
+
+
+def grid(h, w):
+    places = np.stack(np.unravel_index(np.arange(h * w), (h, w)), axis=1).astype(float)
+    return Geometry("grid", 2, places, np.arange(h * w), np.zeros(h * w, int), (h, w))
+
+
+def decided(table, targets, geometry, seed, budget=SHORT, **choices):
+    wanted = {"widths": (1, 8), "position_widths": (1, 2), "filters": (2, 4), "windows": (3,)}
+    wanted |= {"pools": (1, 0), "multiples": (1.0,)} | choices
+    return find_sharing(
+        standard_samples(table, targets),
+        geometry,
+        choices=Choices(**wanted),
+        budget=budget,
+        seed=seed,
+    )
+
+
+def above_median(values):
+    return (values > np.median(values)).astype(int)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_filter_along_a_line_is_shared(seed):
+    x = np.random.default_rng(seed).normal(size=(3000, 24))
+    seen = np.lib.stride_tricks.sliding_window_view(x, 3, axis=1) @ [0.5, -1, 0.5]
+    found = decided(x, above_median(np.abs(seen).sum(axis=1)), line(24), seed)
+    assert found.verdict == "shared"
+    assert found.structure.pool == 1
+    assert found.margin > 300
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_filter_across_a_grid_is_shared(seed):
+    x = np.random.default_rng(seed).normal(size=(4000, 6, 6))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
+    seen = np.einsum("nijkl,kl->nij", windows, [[1, 0, -1], [2, 0, -2], [1, 0, -1]])
+    labels = above_median(np.abs(seen).sum(axis=(1, 2)))
+    found = decided(x.reshape(4000, 36), labels, grid(6, 6), seed, position_widths=(1,), pools=(1,))
+    assert found.verdict == "shared"
+
+
+def test_another_filter_at_every_place_is_local():
+    seed = 0  # one, as it takes seconds
+    random = np.random.default_rng(seed)
+    x, filters = random.normal(size=(4000, 14)), random.normal(size=(12, 3))
+    seen = np.lib.stride_tricks.sliding_window_view(x, 3, axis=1)
+    target = np.abs((seen * filters).sum(axis=2)).sum(axis=1)
+    tried = {"widths": (16,), "position_widths": (4,), "filters": (4, 8), "multiples": (1.0,)}
+    # A filter a place takes longer to learn than one for all of them.
+    longer = Budget.of(steps=900, batch_size=128, lr=0.1)
+    found = decided(x, target, line(14), seed, budget=longer, pools=(0,), **tried)
+    assert found.verdict == "local"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_scattered_inputs_are_sparse(seed):
+    random = np.random.default_rng(seed)
+    x, chosen = random.normal(size=(4000, 24)), random.permutation(24)[:6]
+    a, b, c, d, e, f = x[:, chosen].T
+    found = decided(x, (np.abs(a + b - c) > np.abs(d - e + f)).astype(int), line(24), seed)
+    assert found.verdict == "sparse"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_sum_of_all_columns_is_dense(seed):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(3000, 24))
+    labels = (x @ random.choice([-1.0, 1.0], size=24) > 0).astype(int)
+    assert decided(x, labels, line(24), seed).verdict == "dense"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_is_nothing(seed):
+    random = np.random.default_rng(seed)
+    found = decided(random.normal(size=(1500, 20)), random.integers(0, 3, 1500), line(20), seed)
+    assert found.verdict == "none"
+    assert found.structure is None
+    assert found.margin > 0
+
+
+def test_without_a_geometry_nothing_is_local():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(400, 6))
+    nowhere = Geometry("none", 0, np.zeros((6, 0)), np.arange(6), np.zeros(6, int))
+    for geometry in (None, nowhere):
+        found = decided(x, x[:, 0] > 0, geometry, 0, widths=(1,))
+        assert set(found.codes) == {"none", "dense", "sparse"}
+        assert found.filters is None
+
+
+def test_the_terms_add_up_and_the_shortest_decides():
+    x = np.random.default_rng(0).normal(size=(500, 9))
+    found = decided(x, x[:, :2].sum(axis=1), line(9), 0, widths=(1, 2), filters=(1,), pools=(1,))
+    assert isinstance(found, Sharing)
+    for kind, code in found.codes.items():
+        assert code.bits == sum(term.bits for term in code.terms)
+        assert code.bits == code.network_bits + code.label_bits
+        same = [c for c in found.tried if (c.structure.kind if c.structure else "none") == kind]
+        assert code.bits == min(other.bits for other in same)
+    assert found.codes[found.verdict].bits == min(code.bits for code in found.codes.values())
+
+
+def trained(structure, geometry, columns=12, seed=0):
+    x = np.random.default_rng(seed).normal(size=(300, columns))
+    samples = standard_samples(x, (x[:, 0] * x[:, 1] > 0).astype(int))
+    network = new_structured_network(structure, geometry, columns, 2, seed)
+    from scratchconv.discovery.fitting import Penalty, train
+
+    train(network, samples, Penalty(0.0, 0.0), Budget.of(20, 64, 0.1), seed)
+    return network, samples
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        Structure("dense", 5),
+        Structure("sparse", 5),
+        Structure("local", 2, 3),
+        Structure("shared", 4, 3),
+        Structure("shared", 4, 3, 1),
+        Structure("shared", 4, 5, 4),
+    ],
+)
+def test_eight_bits_lose_next_to_nothing(structure):
+    network, samples = trained(structure, line(12))
+    code = network_code(network, structure, samples, line(12))
+    exact = label_bits(network, samples)
+    assert code.label_bits < exact + 12  # or another b would be shorter
+    kept = network.first.weight.numel()
+    if structure.kind == "dense":
+        assert code.of("first layer: values") == kept * code.b
+    if structure.kind == "shared":
+        assert code.of("map: geometry") == geometry_bits(line(12), structure.window)
+        known = network_code(network, structure, samples, line(12), geometry_known=True)
+        assert known.of("map: geometry") == 0
+        assert known.bits == code.bits - geometry_bits(line(12), structure.window)
+
+
+def test_a_windows_overhang_is_not_coded():
+    network, samples = trained(Structure("local", 2, 3), line(12))
+    code = network_code(network, Structure("local", 2, 3), samples, line(12))
+    assert code.of("first layer: values") == 2 * (12 * 3 - 2) * code.b
+
+
+def test_dead_units_cost_no_more_than_their_absence():
+    network, samples = trained(Structure("sparse", 6), None)
+    with torch.no_grad():
+        network.first.weight[3:] = 0
+    before = label_bits(network, samples)
+    code = network_code(network, Structure("sparse", 6), samples, None)
+    assert code.label_bits < before + 12
+    assert code.of("first layer: shifts") <= 3 * code.b
+
+
+def test_constant_codes():
+    x = np.zeros((64, 3))
+    classes = constant_code(standard_samples(x, np.arange(64) % 4))
+    assert classes.label_bits == 128
+    skewed = constant_code(standard_samples(x, (np.arange(64) < 8).astype(int)))
+    assert skewed.label_bits == math.ceil(64 * -(np.log2(1 / 8) / 8 + np.log2(7 / 8) * 7 / 8))
+    numbers = constant_code(standard_samples(x, np.random.default_rng(0).normal(size=64)))
+    assert numbers.label_bits == math.ceil(64 * math.log2(256 * math.sqrt(2 * math.pi * math.e)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 8), st.integers(1, 40), st.integers(0, 2**16))
+def test_rounding_takes_b_bits_and_is_near(b, size, seed):
+    values = torch.from_numpy(np.random.default_rng(seed).normal(size=size).astype(np.float32))
+    rounded = in_steps(values, b)
+    levels = torch.unique(rounded.abs()[rounded != 0])
+    assert len(torch.unique(rounded)) <= 2**b - 1
+    if b == 8:
+        assert float((rounded - values).square().mean()) <= 1e-3 * float(values.square().max())
+    if len(levels) > 1:
+        steps = levels / levels[0]
+        assert torch.isfinite(steps).all()
+
+
+def planted(geometry, window, filters, units, seed, *, shared):
+    """Units of shifted, scaled, flipped filters, or each with one of its own; and some noise."""
+    random = np.random.default_rng(seed)
+    index = neighbourhoods(geometry, window)
+    d = len(geometry.position_of)
+    weights = np.zeros((units, d + 1))
+    bank = random.normal(size=(filters, index.shape[1]))
+    for unit in range(units):
+        own = bank[unit % filters] if shared else random.normal(size=index.shape[1])
+        scale = random.choice([-1, 1]) * random.uniform(0.5, 2)
+        weights[unit, index[random.integers(len(index))]] = scale * own
+    return weights[:, :d] + 0.02 * random.normal(size=(units, d)), bank
+
+
+@pytest.mark.parametrize(
+    ("geometry", "window"), [(line(24), 5), (line(24, "ring"), 5), (grid(7, 8), 3)]
+)
+def test_shifted_copies_are_found_and_others_are_not(geometry, window):
+    for seed in range(2):
+        weights, bank = planted(geometry, window, 2, 40, seed, shared=True)
+        found = shared_filters(weights, geometry, window=window, seed=seed)
+        assert found.p_value == 1 / 20
+        assert found.z > 10
+        assert found.explained > 0.9
+        bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+        assert (np.abs(found.filters @ bank.T).max(axis=0) > 0.9).all()
+        weights, _ = planted(geometry, window, 2, 40, seed, shared=False)
+        assert shared_filters(weights, geometry, window=window, seed=seed).z < 5
+
+
+def test_too_little_to_compare():
+    assert shared_filters(np.zeros((9, 12)), line(12)) is None
+    assert shared_filters(np.eye(12)[:2], line(12)) is None
+    nowhere = Geometry("none", 0, np.zeros((12, 0)), np.arange(12), np.zeros(12, int))
+    assert shared_filters(np.eye(12), nowhere) is None
+
+
+def test_learned_filters_are_evidence_beside_the_bits():
+    weights, _ = planted(line(20), 3, 2, 30, 0, shared=True)
+    random = np.random.default_rng(1)
+    found = find_sharing(
+        standard_samples(random.normal(size=(500, 20)), random.integers(0, 2, 500)),
+        line(20),
+        learned=weights,
+        choices=Choices((2,), (1,), (2,), (3,), (1,), (1.0,)),
+        budget=Budget.of(30, 128, 0.1),
+    )
+    assert found.filters.p_value == 1 / 20
+    assert found.verdict == "none"
+
+
+def test_what_cannot_be_is_refused():
+    samples = standard_samples(np.eye(8), np.arange(8) % 2)
+    with pytest.raises(InvalidArgument, match="9 columns, but the rows have 8"):
+        find_sharing(samples, line(9))
+    with pytest.raises(InvalidArgument, match=r"give weights, \(units, 8\)"):
+        find_sharing(samples, None, learned=np.zeros((3, 7)))
+    with pytest.raises(InvalidArgument, match="widths is empty"):
+        Choices(widths=())
+    with pytest.raises(InvalidArgument, match=r"give finite numbers, \(units, 9\)"):
+        shared_filters(np.zeros((3, 8)), line(9))
+    with pytest.raises(InvalidArgument, match="1 or more"):
+        shared_filters(np.eye(9), line(9), null_samples=0)
+    with pytest.raises(InvalidArgument, match="NaN"):
+        standard_samples(np.full((2, 2), np.nan), np.arange(2))
+    with pytest.raises(InvalidArgument, match="do not fit"):
+        standard_samples(np.zeros((2, 2)), np.arange(3))
