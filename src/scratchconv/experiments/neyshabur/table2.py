@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 from scratchconv import published
-from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.neyshabur.table2_runs import table2_run
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
-from scratchconv.training import RunConfig
 
 # Best to worst in the paper, on CIFAR-10.
 ROWS = (
@@ -23,12 +21,6 @@ ROWS = (
     ("3-FC", "3-fc", "sgd"),
 )
 _ORDER = ("s-conv/sgd", "s-local/sgd", "s-fc/beta-lasso-50", "s-fc/sgd", "3-fc/sgd")
-_METHODS: dict[str, Callable[[Lab, RunConfig], RunConfig]] = {
-    "sgd": settings.sgd,
-    "beta-lasso-50": lambda lab, config: settings.beta_lasso(lab, config, 50.0),
-    "beta-lasso-1": lambda lab, config: settings.beta_lasso(lab, config, 1.0),
-    "beta-lasso-0": lambda lab, config: settings.beta_lasso(lab, config, 0.0),
-}
 
 Found = dict[str, dict[str, list[RunRecord]]]
 """Records by dataset and `model/method`, one a seed."""
@@ -48,7 +40,7 @@ def runs(lab: Lab, data: str) -> dict[str, list[RunRecord]]:
     # First what the published order is of: it can be seen before all is done.
     for key in sorted((f"{model}/{method}" for _, model, method in ROWS), key=_place):
         model, _, method = key.partition("/")
-        chosen = _METHODS[method](lab, lab.config(model, data))
+        chosen = table2_run(lab, model, method, data)
         seeds = lab.train(lab.seeds(f"{model} by {method} on {data}", chosen))
         found[key] = list(seeds.values())
     return found
