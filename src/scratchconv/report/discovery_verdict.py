@@ -1,0 +1,192 @@
+"""What `discover` found, in plain words, and how certain it is."""
+
+from __future__ import annotations
+
+from scratchconv.discovery.comparison import Compared
+from scratchconv.discovery.findings import Findings
+from scratchconv.discovery.geometry import Geometry
+from scratchconv.discovery.sharing import Sharing
+from scratchconv.report.verdict import KeyFigure, Verdict
+from scratchconv.report.wording import accuracy, fixed, grouped, listed, percent, plural
+
+_CLOSE = 0.01
+"""A margin below this share of the shortest code is called a close call."""
+
+STRUCTURES = {
+    "none": "no network",
+    "dense": "dense",
+    "sparse": "sparse",
+    "local": "local",
+    "shared": "shared",
+}
+NETWORKS = {
+    "dense": "the dense network",
+    "compiled": "the network compiled from what was found",
+    "true convolution": "the convolution on the true geometry",
+    "boosted trees": "gradient-boosted trees",
+}
+SOURCES = {"data": "the data", "labels": "what is learned from the labels", "both": "both together"}
+
+
+def discovery_verdict(findings: Findings) -> Verdict:
+    """The headline, how certain it is, and the figures beside it."""
+    geometry, sharing = findings.geometry, findings.sharing
+    headline = _geometry_sentence(findings)
+    if sharing is not None:
+        headline = f"{headline} {_short_sharing(sharing, geometry)}"
+    sentences = [*_certainty(findings)]
+    if sharing is not None:
+        sentences.append(_sharing_sentence(sharing))
+    sentences += [*_networks_sentence(findings), *_recovery_sentence(findings), *_odd(findings)]
+    return Verdict(headline, tuple(sentences), tuple(_figures(findings)))
+
+
+def geometry_in_words(geometry: Geometry) -> str:
+    """`a grid of 32 × 32 positions`."""
+    extents = " × ".join(grouped(extent) for extent in geometry.shape or ())
+    if geometry.kind == "none":
+        return "nothing"
+    if geometry.kind == "other":
+        dimensions = plural(geometry.dimension, "dimension")
+        return f"a map of {dimensions}, {grouped(geometry.positions)} positions in all"
+    if not extents:
+        extents = grouped(geometry.positions)
+    return f"a {geometry.kind} of {extents} positions"
+
+
+def score(findings: Findings, value: float) -> str:
+    """A score of a network as it is written."""
+    return fixed(value, 3) if findings.task == "regression" else accuracy(value)
+
+
+def bits(count: float) -> str:
+    """`12 345 bits`."""
+    return f"{grouped(count).replace('-', '−')} bits"
+
+
+def network_of(findings: Findings, name: str) -> Compared | None:
+    """The contender of this name, if it was compared."""
+    return next((one for one in findings.networks if one.name == name), None)
+
+
+def _geometry_sentence(findings: Findings) -> str:
+    geometry, columns = findings.geometry, grouped(findings.columns)
+    if geometry.kind == "none":
+        return (
+            f"No structure: of the {columns} columns no two belong together more than chance"
+            " explains."
+        )
+    each = _columns_at_each(geometry)
+    if geometry.kind == "other":
+        return (
+            f"Your {columns} columns have neighbours, but lie on no line, ring or grid: they are"
+            f" laid out on {geometry_in_words(geometry)}{each}."
+        )
+    verb = "form" if geometry.shape is None else "lie on"
+    return f"Your {columns} columns {verb} {geometry_in_words(geometry)}{each}."
+
+
+def _columns_at_each(geometry: Geometry) -> str:
+    channels = int(geometry.channel_of.max(initial=0)) + 1
+    return f", {channels} columns at each" if channels > 1 else ""
+
+
+def _short_sharing(sharing: Sharing, geometry: Geometry) -> str:
+    along = "along it" if geometry.kind in ("line", "ring", "grid") else "between neighbourhoods"
+    return {
+        "shared": f"Weights can be shared {along}.",
+        "local": "Nearby columns act together, but each place wants weights of its own.",
+        "sparse": "The target asks for few of the columns, wherever they lie.",
+        "dense": "The target asks for all columns at once, wherever they lie.",
+        "none": "The target cannot be told from the columns any better than by a constant.",
+    }[sharing.verdict]
+
+
+def _certainty(findings: Findings) -> list[str]:
+    geometry, graph = findings.geometry, findings.graph
+    if not len(graph):
+        tried = " and ".join(SOURCES.get(source, source) for source in findings.graphs)
+        return [
+            f"Looked for in {tried or 'the data'}: an edge would be shown only if the best of all"
+            " pairs were one that chance gives once in 10 000 tables."
+        ]
+    false = 1 - float(graph.confidence.min())
+    sentences = [
+        f"{grouped(len(graph))} pairs of positions are neighbours; no more than"
+        f" {percent(max(false, 1e-6))} of them are expected to be chance."
+    ]
+    if geometry.shape is not None and geometry.fit > 0:
+        sentences.append(
+            f"The {geometry.kind} agrees with the certain neighbours to F ="
+            f" {fixed(geometry.fit, 3)} (1: every edge a single step, every single step an edge)."
+        )
+    elsewhere = geometry.positions - int(geometry.placed().sum())
+    if elsewhere:
+        sentences.append(f"{plural(elsewhere, 'position')} could not be placed.")
+    return sentences
+
+
+def _sharing_sentence(sharing: Sharing) -> str:
+    kind, best = STRUCTURES[sharing.verdict], sharing.codes[sharing.verdict]
+    others = {k: code.bits for k, code in sharing.codes.items() if k != sharing.verdict}
+    if not others:
+        return f"No other structure than {kind} could be tried."
+    second = min(others, key=lambda k: others[k])
+    close = sharing.margin < _CLOSE * best.bits
+    return (
+        f"Told with the shortest code ({kind}), the target takes {bits(best.bits)}; the next best"
+        f" ({STRUCTURES[second]}) takes {bits(sharing.margin)} more"
+        f"{', which is a close call' if close else ''}. Test rows were not looked at for this."
+    )
+
+
+def _networks_sentence(findings: Findings) -> list[str]:
+    compiled = network_of(findings, "compiled")
+    if compiled is None:
+        return []
+    scores = [
+        f"{score(findings, one.test)} for {NETWORKS.get(one.name, one.name)}"
+        for one in (compiled, *(one for one in findings.networks if one is not compiled))
+    ]
+    what = "R²" if findings.task == "regression" else "accuracy"
+    return [f"On test rows, {what} is {listed(scores)}."]
+
+
+def _recovery_sentence(findings: Findings) -> list[str]:
+    recovery = findings.recovery
+    if recovery is None:
+        return []
+    return [
+        f"The true geometry is known here: {percent(recovery.recall)} of its single steps were"
+        f" found, and {percent(recovery.precision)} of what was found is right."
+    ]
+
+
+def _odd(findings: Findings) -> list[str]:
+    constant = len(findings.constant)
+    if not constant:
+        return []
+    verb = "holds" if constant == 1 else "hold"
+    return [f"{plural(constant, 'column')} {verb} one value only and can have no neighbours."]
+
+
+def _figures(findings: Findings) -> list[KeyFigure]:
+    geometry = findings.geometry
+    figures = [KeyFigure(grouped(findings.columns), f"columns, {grouped(findings.rows)} rows")]
+    if geometry.kind != "none":
+        shape = "×".join(str(extent) for extent in geometry.shape or (geometry.positions,))
+        figures.append(KeyFigure(shape, "map" if geometry.kind == "other" else geometry.kind))
+    if len(findings.graph):
+        figures.append(KeyFigure(grouped(len(findings.graph)), "neighbouring pairs"))
+    if findings.sharing is not None:
+        figures.append(
+            KeyFigure(
+                STRUCTURES[findings.sharing.verdict],
+                f"shortest code, by {bits(findings.sharing.margin)}",
+            )
+        )
+    compiled, dense = network_of(findings, "compiled"), network_of(findings, "dense")
+    for one, name in ((compiled, "compiled network, test"), (dense, "dense network, test")):
+        if one is not None:
+            figures.append(KeyFigure(score(findings, one.test), name))
+    return figures
