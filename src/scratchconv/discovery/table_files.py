@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import math
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -131,6 +132,26 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_txt(path: Path) -> tuple[NDArray[Any], list[str]]:
+    """Numbers with blanks between them (n, d), a row a line, and names for the columns."""
+    _check_memory(path.stat().st_size, path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a file without rows: told below
+            array = np.loadtxt(path, dtype=np.float64, encoding="utf-8-sig", ndmin=2)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except ValueError as error:
+        reason = str(error).split("; use")[0]
+        raise DataError(
+            f"{path} is no table of numbers with blanks between them ({reason}): separated by"
+            " commas or with names above the columns, call it .csv"
+        ) from None
+    if array.size == 0:
+        raise DataError(f"{path} is empty")
+    return array, [str(i) for i in range(array.shape[1])]
 
 
 def read_parquet(path: Path) -> list[Column]:

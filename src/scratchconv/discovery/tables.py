@@ -1,4 +1,4 @@
-"""Tables from files: csv, parquet, npz and npy, as the arrays that the estimators take."""
+"""Tables from files: csv, txt, parquet, npz and npy, as the arrays that the estimators take."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scratchconv.data.dataset import Task
+from scratchconv.discovery.sequence_columns import is_sequence, sequence_columns
 from scratchconv.discovery.table_files import (
     Column,
     read_csv,
     read_npy,
     read_npz,
     read_parquet,
+    read_txt,
 )
 from scratchconv.errors import DataError, InvalidArgument, unknown_name
 
 Target: TypeAlias = str | int | None
+ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".npz", ".npy")
 
 # Text of more values than this is a name or a remark, not a category.
 MOST_CATEGORIES = 20
@@ -51,7 +54,13 @@ class Table:
     task: Task | None
 
 
-def read_table(path: Path | str, *, target: Target = None, task: Task | None = None) -> Table:
+def read_table(
+    path: Path | str,
+    *,
+    target: Target = None,
+    task: Task | None = None,
+    drop: Sequence[str | int] = (),
+) -> Table:
     """Read a table; its kind is told by the file's ending.
 
     - `.csv`, `.tsv`: UTF-8 text, separated by commas, semicolons or tabs. The first row names the
@@ -61,22 +70,26 @@ def read_table(path: Path | str, *, target: Target = None, task: Task | None = N
       flattened; the target in an array `y` of one; names in `names`, where there are any. A file
       with one array of two or more dimensions may call it anything.
     - `.npy`: one array like `X`; the target is a column of it.
+    - `.txt`: numbers with blanks between them, no names: the columns are called 0, 1, ….
 
     Text of two values becomes one column of 0 and 1, text of up to `MOST_CATEGORIES` values a
-    column for each ("colour=red"); more are refused. The target stays as it is.
+    column for each ("colour=red"). Of more values it must be a sequence, all of one length and of
+    few letters, and becomes a column for each place and letter ("DNA[17]=A", see
+    `sequence_columns`). The target stays as it is.
 
     Args:
         path: of the file. No pickle is ever loaded from it.
         target: name of the target's column (of its array in an npz), or its number: 0 is the
             first, −1 the last. A number in text, "3", is one too where no column has that name. A
             csv, parquet or npy file without it has no y; an npz file has the array `y` as target.
+        drop: columns to leave out, as names or numbers like the target.
         task: "classification" or "regression". None: the first for text, for truth values and for
             whole numbers of few values (`MOST_CLASSES`).
 
     Raises:
         DataError: the file is missing, damaged, too large for the memory, has missing or infinite
-            values (named with their counts), or text that is no category.
-        InvalidArgument: another ending, an unknown target or task.
+            values (named with their counts), or text that is neither category nor sequence.
+        InvalidArgument: another ending, an unknown target, column or task.
     """
     path = Path(path)
     readers: dict[str, Callable[[Path], list[Column]]] = {
@@ -85,10 +98,9 @@ def read_table(path: Path | str, *, target: Target = None, task: Task | None = N
         ".parquet": read_parquet,
     }
     ending = path.suffix.lower()
-    if ending not in (*readers, ".npz", ".npy"):
+    if ending not in ENDINGS:
         raise InvalidArgument(
-            f"{path} ends in {ending!r}: give a file that ends in {', '.join(readers)},"
-            " .npz or .npy"
+            f"{path} ends in {ending!r}: give a file that ends in {', '.join(ENDINGS)}"
         )
     if task is not None and task not in get_args(Task):
         raise unknown_name("task", task, get_args(Task))
@@ -97,18 +109,18 @@ def read_table(path: Path | str, *, target: Target = None, task: Task | None = N
     if ending in readers:
         columns = readers[ending](path)
         _check_names([column.name for column in columns], path)
-        chosen = None if target is None else _position([c.name for c in columns], target, path)
+        given = [column.name for column in columns]
+        chosen = None if target is None else _position(given, target, path)
         y = None if chosen is None else _filled(columns[chosen], path)
-        X, names = _numbers([c for i, c in enumerate(columns) if i != chosen], path)
+        X, names = _numbers([columns[i] for i in _kept(given, chosen, drop, path)], path)
     elif ending == ".npz":
         X, y, names = read_npz(path, target)
+        X, names = _without(X, names, None, drop, path)
     else:
-        X, names = read_npy(path)
-        y = None
-        if target is not None:
-            chosen = _position(names, target, path)
-            y = X[:, chosen].copy()
-            X, names = np.delete(X, chosen, axis=1), names[:chosen] + names[chosen + 1 :]
+        X, names = read_txt(path) if ending == ".txt" else read_npy(path)
+        chosen = None if target is None else _position(names, target, path)
+        y = None if chosen is None else X[:, chosen].copy()
+        X, names = _without(X, names, chosen, drop, path)
     return _checked(X, y, names, task, path)
 
 
@@ -156,7 +168,34 @@ def _checked(
     return Table(X, y, tuple(names), task)
 
 
-def _position(names: Sequence[str], target: str | int, path: Path) -> int:
+def _kept(
+    names: Sequence[str], chosen: int | None, drop: Sequence[str | int], path: Path
+) -> list[int]:
+    """The columns that are neither the target, `chosen`, nor dropped."""
+    left_out = {_position(names, name, path, "to drop") for name in drop}
+    if chosen in left_out:
+        raise InvalidArgument(
+            f"column {names[chosen]!r} of {path} is the target and cannot be dropped as well"
+        )
+    return [i for i in range(len(names)) if i != chosen and i not in left_out]
+
+
+def _without(
+    X: NDArray[Any],
+    names: list[str],
+    chosen: int | None,
+    drop: Sequence[str | int],
+    path: Path,
+) -> tuple[NDArray[Any], list[str]]:
+    if chosen is None and not drop:
+        return X, names
+    kept = _kept(names, chosen, drop, path)
+    return X[:, kept], [names[i] for i in kept]
+
+
+def _position(
+    names: Sequence[str], target: str | int, path: Path, purpose: str = "for a target"
+) -> int:
     """Which column `target` is."""
     if isinstance(target, str) and target in names:
         return list(names).index(target)
@@ -166,13 +205,13 @@ def _position(names: Sequence[str], target: str | int, path: Path) -> int:
         near = get_close_matches(str(target), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InvalidArgument(
-            f"{path} has no column {target!r} for a target: its {len(names)} columns are"
+            f"{path} has no column {target!r} {purpose}: its {len(names)} columns are"
             f" {_few(names)}.{hint}"
         ) from None
     if not -len(names) <= number < len(names):
         raise InvalidArgument(
-            f"target is {target}, but {path} has {len(names)} columns: give a name, or a number"
-            f" from {-len(names)} to {len(names) - 1}"
+            f"{path} has no column {target} {purpose}: it has {len(names)}; give a name, or a"
+            f" number from {-len(names)} to {len(names) - 1}"
         )
     return number % len(names)
 
@@ -191,11 +230,16 @@ def _numbers(columns: Sequence[Column], path: Path) -> tuple[NDArray[np.float64]
             continue
         values, codes = np.unique(column.values, return_inverse=True)
         if len(values) > MOST_CATEGORIES:
-            raise DataError(
-                f"column {column.name!r} of {path} is text of {len(values)} different values, such"
-                f" as {_few(values[:2].tolist())}: leave it out, or turn it into numbers or at most"
-                f" {MOST_CATEGORIES} categories"
-            )
+            if not is_sequence(values):
+                raise DataError(
+                    f"column {column.name!r} of {path} is text of {len(values)} different values,"
+                    f" such as {_few(values[:2].tolist())}: leave it out (drop), or turn it into"
+                    f" numbers, at most {MOST_CATEGORIES} categories, or sequences of one length"
+                )
+            places, letters = sequence_columns(column.name, column.values)
+            names += places
+            arrays += list(letters.T)
+            continue
         # Of two values, one tells the other.
         for code in range(1 if len(values) == 2 else 0, len(values)):
             names.append(f"{column.name}={values[code]}")
