@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scratchconv.discovery.dependence import Dependence
-from scratchconv.discovery.graph import Floats32, Integers
+from scratchconv.discovery.graph import Evidence, Floats32, Integers
 
 _SOFTENING = (0.03, 0.1, 0.3, 1.0)
 _MOST_CHANNELS = 8
@@ -84,7 +84,7 @@ def find_channels(found: Dependence, live: NDArray[np.bool_]) -> Channels:
     return _numbered(found, groups, best_share)
 
 
-def position_scores(found: Dependence, channels: Channels) -> Floats32:
+def position_scores(found: Dependence | Evidence, channels: Channels) -> Floats32:
     """The dependence of positions: the root of the sum of squares of their columns' scores.
 
     float32 (positions, positions), the diagonal 0. Scores below the null mean count as 0.

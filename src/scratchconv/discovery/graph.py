@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,6 +42,20 @@ class Evidence:
     @property
     def columns(self) -> int:
         return len(self.score)
+
+    @cached_property
+    def _sorted_null(self) -> Floats32:
+        return np.sort(self.null, kind="stable")
+
+    def p_values(self, pairs: Integers) -> Floats:
+        """The chance of such a score or a higher one: pairs (m, 2) -> (m,).
+
+        The rank in the null sample, (1 + scores as high) / (1 + size): never below one over its
+        size. A score of 0 or less is what chance gives on average, and has 1.
+        """
+        score = self.score[pairs[:, 0], pairs[:, 1]]
+        above = len(self.null) - np.searchsorted(self._sorted_null, score)
+        return np.where(score > 0, (1 + above) / (1 + len(self.null)), 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,8 +59,8 @@ _EPSILON = 1e-2
 # random, again and again.
 _RIDGE = 1e-3  # of the mean eigenvalue of the correlations
 _NO_CORRELATION = 1.5  # mean square of n correlations: 1 for independent columns
-_FEWEST_ROWS = 40
-_MOST_CLASSES = 256
+FEWEST_ROWS = 40
+MOST_CLASSES = 256
 _LEARNING = 2_000  # keeps these streams apart from those of other purposes
 
 
@@ -122,8 +122,8 @@ def learned_supports(
     """
     table = checked_table(inputs)
     n = len(table)
-    if n < _FEWEST_ROWS:
-        raise InvalidArgument(f"{n} rows are too few to learn from: give {_FEWEST_ROWS} or more")
+    if n < FEWEST_ROWS:
+        raise InvalidArgument(f"{n} rows are too few to learn from: give {FEWEST_ROWS} or more")
     if min(rounds, steps) < 1:
         raise InvalidArgument(f"rounds is {rounds} and steps {steps}: both must be at least 1")
     if not lams or min(lams) < 0 or not all(map(math.isfinite, lams)):
@@ -179,9 +179,9 @@ def standard_targets(targets: ArrayLike, n: int, classification: bool | None = N
         classification = values.dtype.kind != "f"
     if classification:
         names, labels = np.unique(values, return_inverse=True)
-        if not 2 <= len(names) <= _MOST_CLASSES:
+        if not 2 <= len(names) <= MOST_CLASSES:
             raise InvalidArgument(
-                f"the targets have {len(names)} classes: give 2 to {_MOST_CLASSES}, "
+                f"the targets have {len(names)} classes: give 2 to {MOST_CLASSES}, "
                 "or numbers with classification=False"
             )
         columns = np.eye(len(names), dtype=np.float32)[labels]

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scratchconv.discovery.channels import Channels, find_channels, position_scores
 from scratchconv.discovery.dependence import Dependence, checked_table, dependence
 from scratchconv.discovery.geometry import Geometry, find_geometry
-from scratchconv.discovery.graph import Floats, Floats32, Integers, NeighbourGraph
+from scratchconv.discovery.graph import Evidence, Floats, Floats32, Integers, NeighbourGraph
 
 STRUCTURE = 1e-4
 """No edge is believed unless the best of all has a false-discovery rate below this: under the null
@@ -152,7 +152,9 @@ class EdgeChances:
     p_values: Floats
 
 
-def position_p_values(found: Dependence, channels: Channels, edges: Integers) -> EdgeChances:
+def position_p_values(
+    found: Dependence | Evidence, channels: Channels, edges: Integers
+) -> EdgeChances:
     """The chance that any pair of columns of two positions depends as much: Bonferroni's bound."""
     members = channels.members()
     chances = np.ones(len(edges))

@@ -1,0 +1,137 @@
+"""Neighbours and places of the columns, from the data, from the labels, or from both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scratchconv.discovery.channels import Channels, find_channels
+from scratchconv.discovery.co_selection import co_selection
+from scratchconv.discovery.combining import (
+    PositionEvidence,
+    combined_evidence,
+    data_evidence,
+    label_evidence,
+)
+from scratchconv.discovery.dependence import Dependence
+from scratchconv.discovery.geometry import Geometry, find_geometry
+from scratchconv.discovery.graph import Evidence, NeighbourGraph
+from scratchconv.discovery.learning import STEPS, learned_supports
+from scratchconv.discovery.targets import Targets
+from scratchconv.discovery.unsupervised import reread_edges
+from scratchconv.errors import InvalidArgument, unknown_name
+
+Source: TypeAlias = Literal["data", "labels", "both"]
+Asked: TypeAlias = Literal["auto", "data", "labels", "both"]
+SOURCES: tuple[Asked, ...] = ("auto", "data", "labels", "both")
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """Where the columns lie, and who says so.
+
+    source: whose edges the geometry is read from: "data", "labels" or "both".
+    graphs: neighbours among the positions, by source, as each has them.
+    graph: that of `source`, as the geometry corrects it.
+    geometry, channels: of the columns.
+    """
+
+    source: Source
+    graphs: Mapping[Source, NeighbourGraph]
+    graph: NeighbourGraph
+    geometry: Geometry
+    channels: Channels
+
+
+def checked_source(source: Asked, targets: object) -> Source:
+    """What to ask: "auto" is both where there are `targets`, else the data alone.
+
+    Raises InvalidArgument: another name, or labels that are asked and missing.
+    """
+    if source not in SOURCES:
+        raise unknown_name("source", source, SOURCES)
+    if source == "auto":
+        return "data" if targets is None else "both"
+    if source != "data" and targets is None:
+        raise InvalidArgument(
+            f"source is {source!r}, but there are no labels: give y, or source='data'"
+        )
+    return source
+
+
+def learned_evidence(
+    table: NDArray[Any],
+    targets: Targets,
+    *,
+    rounds: int = 2,
+    steps: int = STEPS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evidence:
+    """What the labels teach of every pair of columns: `learned_supports`, then `co_selection`."""
+    kept = learned_supports(
+        table,
+        targets.values,
+        classification=targets.task == "classification",
+        rounds=rounds,
+        steps=steps,
+        seed=seed,
+        progress=progress,
+    )
+    return co_selection(kept.weights, parts=kept.parts, seed=seed)
+
+
+def located(found: Dependence | None, learned: Evidence | None, live: NDArray[np.bool_]) -> Located:
+    """Lay the columns out by what is known of them: one source, or both.
+
+    Args:
+        found: the data's dependence; None: they were not asked.
+        learned: what labels taught (`co_selection`); None: they were not asked.
+        live: bool (d,), columns that are not constant.
+
+    With both, positions are read from the data, as only dependence tells which columns share one.
+    If one of them shows no structure, the other is believed alone.
+
+    Raises InvalidArgument if there is no source at all.
+    """
+    d = len(live)
+    channels = Channels(1, np.arange(d), np.zeros(d, np.int64), 0.0)
+    by_source: dict[Source, PositionEvidence] = {}
+    if found is not None:
+        channels = find_channels(found, live)
+        by_source["data"] = data_evidence(found, channels)
+    if learned is not None:
+        by_source["labels"] = label_evidence(learned, channels)
+    if not by_source:
+        raise InvalidArgument("there is no source: give dependence, learned evidence, or both")
+    graphs = {source: evidence.graph() for source, evidence in by_source.items()}
+    if len(by_source) == 2:
+        both = combined_evidence(by_source["data"], by_source["labels"])
+        by_source["both"], graphs["both"] = both, _combined_graph(both, graphs)
+    source = _believed_source(graphs)
+    evidence, graph = by_source[source], graphs[source]
+    geometry = find_geometry(evidence.scores, graph, channels)
+    graph = reread_edges(evidence.scores, graph, geometry, evidence.test)
+    return Located(source, graphs, graph, geometry, channels)
+
+
+def _combined_graph(
+    both: PositionEvidence, graphs: Mapping[Source, NeighbourGraph]
+) -> NeighbourGraph:
+    """Of two sources; of the one that shows structure where the other shows none."""
+    seen = [graph for graph in graphs.values() if len(graph)]
+    if len(seen) == 2:
+        return both.graph()
+    return seen[0] if seen else NeighbourGraph.empty(both.positions)
+
+
+def _believed_source(graphs: Mapping[Source, NeighbourGraph]) -> Source:
+    """The one to read the geometry from: both, unless only one shows anything."""
+    seen: list[Source] = [source for source, graph in graphs.items() if len(graph)]
+    if "both" in graphs:
+        return seen[0] if len(seen) == 2 else "both"
+    return next(iter(graphs))
