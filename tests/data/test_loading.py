@@ -219,7 +219,7 @@ def test_a_truncated_svhn_file_is_named(tmp_path, keep):
 def test_describe_says_what_is_found_where(tmp_path):
     write_cifar10(tmp_path / "cifar-10-batches-py")
     lines = {line.name: line for line in data.describe(tmp_path)}
-    assert tuple(lines) == data.NAMES
+    assert tuple(lines) == (*data.NAMES, "spoken-digits")
     assert lines["cifar10"].found == tmp_path / "cifar-10-batches-py"
     assert lines["cifar100"].found is None
     assert not lines["cifar100"].built_in

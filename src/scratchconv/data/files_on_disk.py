@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from scratchconv.data.published_files import PUBLISHED, DataFile, Published
-from scratchconv.errors import DataError, unknown_name
+from scratchconv.data.spoken_digits import SPOKEN_DIGITS, how_to_get
+from scratchconv.errors import DataError, InvalidArgument, unknown_name
 
 
 def default_directory() -> Path:
@@ -25,6 +26,11 @@ def default_directory() -> Path:
 
 def published(name: str, registry: Mapping[str, Published] = PUBLISHED) -> Published:
     """The published files of `name`. Raises InvalidArgument where it is not a dataset of files."""
+    if name == SPOKEN_DIGITS:
+        raise InvalidArgument(
+            f"{SPOKEN_DIGITS} has no published hashes to fetch or check it by: "
+            f"{how_to_get(default_directory())}"
+        )
     if name not in registry:
         raise unknown_name("dataset of files", name, registry)
     return registry[name]

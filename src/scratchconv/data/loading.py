@@ -11,11 +11,21 @@ from scratchconv.data.digits import TEST_SIZE, read_digits
 from scratchconv.data.files_on_disk import default_directory, find_files, find_folder
 from scratchconv.data.idx import read_idx_dataset
 from scratchconv.data.published_files import PUBLISHED
+from scratchconv.data.spoken_digits import (
+    BINS,
+    SPOKEN_DIGITS,
+    find_recordings,
+    how_to_get,
+    load_spoken_digits,
+)
+from scratchconv.data.spoken_digits import TEST_SIZE as SPOKEN_TEST_SIZE
+from scratchconv.data.spoken_digits import TRAIN_SIZE as SPOKEN_TRAIN_SIZE
 from scratchconv.data.svhn import read_svhn
 from scratchconv.data.tree import INPUTS, make_tree
 from scratchconv.errors import DataError, unknown_name
 
 NAMES = (*PUBLISHED, "digits", "tree")
+"""What `train` takes. `load` knows spoken-digits besides, which are no images."""
 
 
 def load(
@@ -42,6 +52,8 @@ def load(
         train, test = make_tree(train_size, test_size, noise, seed, shared_noise=shared_noise)
         # N(0, I) by definition: in no need of an estimate, nor of normalising.
         return Dataset(name, train, test, (), "regression", (0.0,), (1.0,))
+    if name == SPOKEN_DIGITS:
+        return load_spoken_digits(_root(directory))
     if name == "digits":
         train, test = read_digits()
         classes = tuple("0123456789")
@@ -50,13 +62,17 @@ def load(
         train, test = _read_files(name, directory)
         _check_sizes(name, train, test, complete)
     else:
-        raise unknown_name("dataset", name, NAMES)
+        raise unknown_name("dataset", name, (*NAMES, SPOKEN_DIGITS))
     mean, std = channel_statistics(train.inputs)
     return Dataset(name, train, test, classes, "classification", mean, std)
 
 
+def _root(directory: str | Path | None) -> Path:
+    return default_directory() if directory is None else Path(directory).expanduser()
+
+
 def _read_files(name: str, directory: str | Path | None) -> tuple[Split, Split]:
-    root = default_directory() if directory is None else Path(directory).expanduser()
+    root = _root(directory)
     if not root.is_dir():
         raise DataError(
             f"{root} is no folder; get {name} there by: "
@@ -89,7 +105,7 @@ def _check_sizes(name: str, train: Split, test: Split, complete: bool) -> None:
 class Description:
     """One line of `data list`; `found` is the folder with its files, None where there is none.
 
-    Datasets that need no files are `built_in`.
+    Datasets that need no files are `built_in`. `remedy` says how to get one that `fetch` cannot.
     """
 
     name: str
@@ -100,11 +116,12 @@ class Description:
     test_size: int
     built_in: bool
     found: Path | None
+    remedy: str = ""
 
 
 def describe(directory: str | Path | None = None) -> list[Description]:
     """What every dataset is, and where in `directory` its files are; reads none of them."""
-    root = default_directory() if directory is None else Path(directory).expanduser()
+    root = _root(directory)
     listed = [
         Description(
             name,
@@ -124,4 +141,17 @@ def describe(directory: str | Path | None = None) -> list[Description]:
         )
     )
     listed.append(Description("tree", "regression", (1, 1, INPUTS), 0, 4096, 1024, True, None))
+    listed.append(
+        Description(
+            SPOKEN_DIGITS,
+            "classification",
+            (1, 1, BINS),
+            10,
+            SPOKEN_TRAIN_SIZE,
+            SPOKEN_TEST_SIZE,
+            built_in=False,
+            found=find_recordings(root),
+            remedy=how_to_get(root),
+        )
+    )
     return listed
