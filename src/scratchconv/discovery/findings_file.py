@@ -1,0 +1,208 @@
+"""Findings in a folder: `findings.json` and `arrays.safetensors`, read back exactly as they were.
+
+Everything that is no array is in the JSON, with each array named where it belongs. Both files are
+written beside their places and renamed, the JSON last: where it is, the other is whole. It holds
+the SHA-256 of the arrays' file and of its own contents, so that a damaged file is told from a good
+one. No pickle is written or loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from scratchconv.discovery.findings import Findings
+from scratchconv.errors import DataError, InvalidArgument
+
+FINDINGS, ARRAYS = "findings.json", "arrays.safetensors"
+FORMAT = 1
+
+
+def write_findings(
+    findings: Findings,
+    folder: Path | str,
+    *,
+    origin: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write both files into `folder`, which is made if there is none; returns the JSON's path.
+
+    Args:
+        findings: to be written.
+        folder: where to.
+        origin: how they came about (command, versions, …), as JSON can hold it; kept beside them.
+        overwrite: whether findings that are there already may be replaced.
+
+    Raises InvalidArgument if there are findings already, or the origin is not JSON; DataError where
+    the folder cannot be written to. Nothing is left behind then, and what was there stays.
+    """
+    place = Path(folder)
+    there = [name for name in (FINDINGS, ARRAYS) if (place / name).exists()]
+    if there and not overwrite:
+        raise InvalidArgument(
+            f"{place / there[0]} exists: nothing is overwritten. Name another folder, or ask for"
+            " it to be overwritten"
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        content = {"findings": _encoded(findings, "", arrays), "origin": dict(origin or {})}
+        own = _digest_of(content)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"origin is no JSON: {error}. Give text, numbers, lists") from error
+    partial = {name: place / f".{name}.{os.getpid()}.partial" for name in (FINDINGS, ARRAYS)}
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, partial[ARRAYS])
+        digests = {"arrays_sha256": _digest_of_file(partial[ARRAYS]), "sha256": own}
+        text = json.dumps({"format": FORMAT, **digests, **content}, indent=1, allow_nan=False)
+        partial[FINDINGS].write_text(text, encoding="utf-8")
+        (place / FINDINGS).unlink(missing_ok=True)
+        partial[ARRAYS].replace(place / ARRAYS)
+        partial[FINDINGS].replace(place / FINDINGS)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"the findings cannot be written to {place}: {error}. Free space there, or name another"
+            " folder"
+        ) from error
+    finally:
+        for path in partial.values():
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    return place / FINDINGS
+
+
+def read_findings(folder: Path | str) -> Findings:
+    """The findings that `write_findings` wrote, equal to the last bit.
+
+    Raises DataError, naming the file, where one is missing, damaged or of another format.
+    """
+    place = Path(folder)
+    content = _checked(place / FINDINGS)
+    path = place / ARRAYS
+    try:
+        if _digest_of_file(path) != content["arrays_sha256"]:
+            raise DataError(f"{path} is damaged, or belongs to other findings: {_ANEW}")
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read: {error}. {_ANEW.capitalize()}") from error
+    try:
+        findings: Findings = _decoded(content["findings"], Findings, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{place / FINDINGS} was written by another version of scratchconv"
+            f" ({type(error).__name__}: {error}): {_ANEW}"
+        ) from error
+    return findings
+
+
+def read_origin(folder: Path | str) -> dict[str, Any]:
+    """How the findings came about, as `write_findings` was told. Raises as `read_findings`."""
+    origin: dict[str, Any] = _checked(Path(folder) / FINDINGS)["origin"]
+    return origin
+
+
+_ANEW = "make the findings anew"
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: name a folder that holds findings") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise DataError(f"{path} is damaged: {error}. {_ANEW.capitalize()}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path} is not of format {FORMAT}, which alone can be read: {_ANEW}")
+    own = {name: content.get(name) for name in ("findings", "origin")}
+    if _digest_of(own) != content.get("sha256"):
+        raise DataError(f"{path} is damaged: its contents are not what was written. {_ANEW}")
+    return content
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _encoded(value: object, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """As JSON holds it; arrays go into `arrays` under their `name`, which is left in their place.
+
+    Numbers that JSON does not know are words: "nan", "inf", "-inf".
+    """
+
+    def inner(part: object, last: object) -> Any:
+        return _encoded(part, f"{name}.{last}" if name else str(last), arrays)
+
+    if is_dataclass(value):
+        return {
+            field.name: inner(getattr(value, field.name), field.name) for field in fields(value)
+        }
+    if isinstance(value, np.ndarray):
+        arrays[name] = np.ascontiguousarray(value)
+        return name
+    if isinstance(value, Mapping):
+        return {str(key): inner(part, key) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return [inner(part, place) for place, part in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{name} is {type(value).__name__}, which findings do not hold")
+
+
+def _decoded(value: Any, hint: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """The value of type `hint` that `_encoded` made `value` of."""
+
+    def inner(part: Any, of: Any) -> Any:
+        return _decoded(part, of, arrays)
+
+    if is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        make: Callable[..., Any] = hint
+        return make(
+            **{field.name: inner(value[field.name], hints[field.name]) for field in fields(hint)}
+        )
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        if value is None:
+            return None
+        (other,) = (argument for argument in arguments if argument is not type(None))
+        return inner(value, other)
+    if origin is np.ndarray:
+        return arrays[value]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: inner(part, arguments[1]) for key, part in value.items()}
+    if origin is tuple:
+        each = arguments[0] if arguments[-1] is Ellipsis else None
+        return tuple(inner(part, each or arguments[place]) for place, part in enumerate(value))
+    if hint is float and isinstance(value, str):
+        return float(value)
+    if origin is Literal or hint in (bool, int, float, str):
+        return value
+    raise TypeError(f"findings do not hold {hint}")
