@@ -8,6 +8,9 @@ from scratchconv.discovery.beta_lasso_regressor import BetaLassoRegressor
 from scratchconv.discovery.channels import Channels
 from scratchconv.discovery.co_selection import co_selection, learned_graph, significant_edges
 from scratchconv.discovery.dependence import Dependence, dependence
+from scratchconv.discovery.discovering import discover
+from scratchconv.discovery.findings import Findings, Recovery
+from scratchconv.discovery.findings_file import read_findings, read_origin, write_findings
 from scratchconv.discovery.geometry import Geometry, find_geometry
 from scratchconv.discovery.graph import Evidence, NeighbourGraph
 from scratchconv.discovery.learning import LearnedSupports, learned_supports
@@ -18,6 +21,7 @@ from scratchconv.discovery.recovery import (
     rank_correlation,
     true_grid_edges,
 )
+from scratchconv.discovery.structure_finder import StructureFinder
 from scratchconv.discovery.tables import Table, read_table
 from scratchconv.discovery.unsupervised import Unsupervised, unsupervised, unsupervised_graph
 
@@ -28,22 +32,29 @@ __all__ = [
     "Dependence",
     "EdgeRecovery",
     "Evidence",
+    "Findings",
     "Geometry",
     "LearnedSupports",
     "NeighbourGraph",
+    "Recovery",
+    "StructureFinder",
     "Table",
     "Unsupervised",
     "co_selection",
     "dependence",
+    "discover",
     "edge_recovery",
     "find_geometry",
     "learned_graph",
     "learned_supports",
     "procrustes_error",
     "rank_correlation",
+    "read_findings",
+    "read_origin",
     "read_table",
     "significant_edges",
     "true_grid_edges",
     "unsupervised",
     "unsupervised_graph",
+    "write_findings",
 ]
