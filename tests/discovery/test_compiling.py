@@ -12,18 +12,24 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from scratchconv.discovery.boosted_trees import BoostedTrees, Extent, extent_within
 from scratchconv.discovery.comparison import compare_networks, score
-from scratchconv.discovery.compiling import compile_network, train_network, weights_of
-from scratchconv.discovery.fitting import Budget
+from scratchconv.discovery.compiling import compile_network, weights_of
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.neighbourhoods import (
     arranged_columns,
     geometry_bits,
     neighbourhoods,
 )
+from scratchconv.discovery.network_training import (
+    Course,
+    multiply_adds,
+    passes_within,
+    train_network,
+)
 from scratchconv.discovery.networks import Masked, Structure
 from scratchconv.discovery.sharing import standard_samples
-from scratchconv.errors import InvalidArgument
+from scratchconv.errors import Collapse, InvalidArgument
 
 
 def shuffled(shape, channels=1, seed=0, kind=None, missing=0):
@@ -126,7 +132,7 @@ def test_a_learned_support_is_kept_and_stays():
     assert weights_of(network) == np.count_nonzero(kept) + 2 * len(kept)
     x = random.normal(size=(200, 12))
     before = network.first.weight.detach().clone()
-    train_network(network, standard_samples(x, x[:, 0] > 0), budget=Budget.of(20, 50, 0.1))
+    train_network(network, standard_samples(x, x[:, 0] > 0), course=Course(20, 50, 0.1))
     after = network.first.weight.detach()
     assert torch.equal(after != 0, before != 0)
     assert not torch.equal(after, before)
@@ -160,6 +166,8 @@ def test_deeper_networks_halve_the_places(shape):
     network = compile_network(Structure("shared", 2, 3), geometry, d, 5, width=4)
     kind = nn.Conv2d if len(shape) == 2 else nn.Conv1d
     assert sum(isinstance(layer, kind) for layer in network) > 1
+    largest = network.halve1(network.first(network.arranged(torch.ones(1, d))))
+    assert largest.shape[2:] == tuple((extent + 1) // 2 for extent in shape)
     assert network.eval()(torch.randn(3, d)).shape == (3, 5)
 
 
@@ -179,6 +187,60 @@ def test_networks_survive_pickling_and_export(structure):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_multiply_adds_are_those_of_the_layers():
+    line, grid = shuffled((9,)), shuffled((5, 6))
+    counts = {
+        30 * 64 + 64 * 3: compile_network(Structure("dense", 64), None, 30, 3),
+        30 * 9 * 32 + 30 * 32 * 3: compile_network(Structure("shared", 4, 3), grid, 30, 3, depth=1),
+        9 * 3 * 2 + 9 * 2 * 3: compile_network(Structure("local", 2, 3), line, 9, 3),
+    }
+    for expected, network in counts.items():
+        network.train()
+        columns = 9 if expected < 200 else 30
+        assert multiply_adds(network, columns) == expected
+        assert network.training
+    assert [passes_within(w, 10.0, least=2, most=5) for w in (0, 35, 99)] == [2, 3.5, 5]
+
+
+def test_training_is_reproducible_and_lowers_the_loss():
+    x = np.random.RandomState(0).normal(size=(300, 12))
+    samples = standard_samples(x, (x[:, 0] * x[:, 1] > 0).astype(int))
+    for exact in (False, True):
+        course = Course(60, 50, 0.05, exact=exact)
+        trained = []
+        for _ in range(2):
+            network = compile_network(Structure("dense", 16), None, 12, 2)
+            before = float(samples.losses(network.eval()(samples.inputs)).mean().detach())
+            trained.append(train_network(network, samples, course=course, seed=3))
+        first, second = (network(samples.inputs) for network in trained)
+        assert torch.equal(first, second)
+        assert float(samples.losses(first).mean().detach()) < before / 2
+    with pytest.raises(Collapse, match="try a third"):
+        train_network(network, samples, course=Course(60, 50, 1e30))
+
+
+def test_trees_are_bounded_by_what_they_may_cost():
+    small = extent_within(1e12, 1000, 20, 2, 31)
+    assert (small.rows, small.columns, small.rounds) == (1000, 20, 300)
+    wide = extent_within(1e12, 50_000, 3072, 10, 31)
+    assert wide.columns < 3072
+    assert wide.rounds >= 20
+    assert 20 * 5 * 10 * wide.rows * wide.columns * wide.rounds < 1.5e12
+    least = extent_within(0, 50_000, 3072, 10, 31)
+    assert (least.rows, least.columns, least.rounds) == (5000, 256, 20)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_trees_keep_the_columns_that_tell_most(numbers):
+    x = np.random.RandomState(0).normal(size=(400, 9))
+    y = x[:, 4] + x[:, 7]
+    samples = standard_samples(x, y if numbers else (y > 0).astype(int))
+    trees = BoostedTrees(samples, Extent(300, 2, 30), lr=0.3, leaves=15, seed=0)
+    assert list(trees.columns) == [4, 7]
+    assert trees.rounds <= 30
+    assert score(trees.predict(samples), samples) > 0.85
+
+
 def test_the_compiled_network_pays_and_the_test_rows_choose_nothing():
     random = np.random.default_rng(0)
     geometry = shuffled((20,))
@@ -188,7 +250,7 @@ def test_the_compiled_network_pays_and_the_test_rows_choose_nothing():
     samples = standard_samples(x, (values > np.median(values)).astype(int))
     train, test = samples.part(np.arange(800)), samples.part(np.arange(800, 1200))
     other = samples.part(np.arange(1190, 1200))
-    options = {"budget": Budget.of(50, 100, 0.1), "hidden": (32,)}
+    options = {"work": 1e8, "hidden": (32,), "batch_size": 50}
     structure = Structure("shared", 4, 3, 1)
     found = compare_networks(
         train, test, structure, geometry, true_geometry=geometry, trees=True, **options

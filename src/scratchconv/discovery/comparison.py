@@ -1,7 +1,9 @@
 """The compiled network beside a dense one, a convolution on the true geometry, and boosted trees.
 
 Everyone's settings are chosen on the same rows held out of the training rows, from as many settings
-each; the chosen one is fitted again to all training rows, and the test rows are looked at once.
+each, by fits of an eighth of the work; the chosen one is fitted again to all training rows, and the
+test rows are looked at once. Work is counted in multiply-adds, and everyone may do as much of it:
+networks that need little of it for a pass over the rows make more passes, 30 at most.
 """
 
 from __future__ import annotations
@@ -18,20 +20,29 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scratchconv.discovery import fitting
-from scratchconv.discovery.compiling import (
-    compile_network,
-    train_network,
-    weights_of,
-    widths_to_try,
-)
-from scratchconv.discovery.fitting import Budget, Samples
+from scratchconv.discovery.boosted_trees import BoostedTrees, extent_within
+from scratchconv.discovery.compiling import compile_network, weights_of, widths_to_try
+from scratchconv.discovery.fitting import Samples
 from scratchconv.discovery.geometry import Geometry
+from scratchconv.discovery.network_training import (
+    Course,
+    passes_within,
+    steps_of,
+    train_network,
+    work_of_a_pass,
+)
 from scratchconv.discovery.networks import Structure
-from scratchconv.discovery.sharing import outputs_of
+from scratchconv.discovery.structure_search import outputs_of
 from scratchconv.errors import Collapse, InvalidArgument
 
 HELD_OUT = 0.2
 LEARNING_RATES = (0.1, 0.03)
+WORK = 6e11
+"""Multiply-adds of one fit: half a minute of two cores, and as much again to choose settings."""
+_TRIAL = 1 / 8
+"""Of the work goes into each of the settings that are tried."""
+_LEAST_PASSES, _LEAST_TRIAL, _MOST_PASSES = 5.0, 1.0, 30.0
+_BATCH = 128
 _CHUNK = 1024
 
 
@@ -40,8 +51,9 @@ class Compared:
     """One contender.
 
     name: dense, compiled, true convolution, or boosted trees.
-    settings: those chosen.
-    validation: the score on the rows held out, with these settings.
+    settings: those chosen, and how far the work went: passes over the rows; of trees, the rows,
+        columns and rounds that were used.
+    validation: the score on the rows held out, with these settings and an eighth of the work.
     test: on the test rows, after a fit to all training rows.
     weights: of the network; None for trees.
     seconds: of that last fit.
@@ -57,8 +69,20 @@ class Compared:
     seconds: float
 
 
-Predict = Callable[[Samples], NDArray[np.float64]]
-Fit = Callable[[Samples, dict[str, float]], tuple[Predict, int | None]]
+@dataclass(frozen=True)
+class _Fitted:
+    predict: Callable[[Samples], NDArray[np.float64]]
+    weights: int | None
+    extent: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """fit: to rows, with settings, within a part (1: all) of the work."""
+
+    name: str
+    tried: list[dict[str, float]]
+    fit: Callable[[Samples, dict[str, float], float], _Fitted]
 
 
 def compare_networks(
@@ -69,13 +93,14 @@ def compare_networks(
     *,
     true_geometry: Geometry | None = None,
     learned: NDArray[Any] | None = None,
-    budget: Budget,
+    work: float = WORK,
+    batch_size: int = _BATCH,
     hidden: Sequence[int] = (256, 64),
     trees: bool = True,
     seed: int = 0,
     progress: Callable[[Compared], None] | None = None,
 ) -> list[Compared]:
-    """Fit every contender within the same budget, and score each once on the test rows.
+    """Fit every contender within the same work, and score each once on the test rows.
 
     Args:
         train, test: rows standardised alike, by the training rows.
@@ -84,10 +109,10 @@ def compare_networks(
         true_geometry: where the columns really lie, if that is known: the same convolution is then
             compiled for it, or one of window 3 if what was found is not shared.
         learned: see `compile_network`; only the compiled network begins with it.
-        budget: steps and batch size of each network; its learning rate is chosen.
-        hidden: widths of the dense network, whose λ is 0.
-        trees: whether to fit gradient-boosted trees (scikit-learn's, 4 settings, at most `budget`'s
-            passes over the rows as rounds, 300 at most).
+        work: multiply-adds of a fit. Networks make at least 5 passes over the rows and at most 30.
+        batch_size: rows of a step.
+        hidden: widths of the dense network.
+        trees: whether to fit gradient-boosted trees; see `boosted_trees` for their bounds.
         seed: of the division, weights and batches.
         progress: called with each that is done.
 
@@ -100,45 +125,43 @@ def compare_networks(
             f"train has {d} columns ({train.task}), test {test.inputs.shape[1]} ({test.task})"
         )
     outputs = outputs_of(train)
-    contenders: list[tuple[str, list[dict[str, float]], Fit]] = []
 
-    def network_fit(new: Callable[[float], nn.Sequential]) -> Fit:
-        def fit(samples: Samples, settings: dict[str, float]) -> tuple[Predict, int | None]:
-            network = new(settings.get("width", 0))
-            own = Budget.of(budget.steps, budget.batch_size, settings["lr"])
-            train_network(network, samples, budget=own, seed=seed)
-            return _predictor(network), weights_of(network)
+    def network(
+        name: str, widths: Sequence[int], new: Callable[[int], nn.Sequential]
+    ) -> _Contender:
+        def fit(samples: Samples, settings: dict[str, float], part: float) -> _Fitted:
+            fresh = new(int(settings["width"]))
+            passes = passes_within(
+                part * work,
+                work_of_a_pass(fresh, d, len(samples)),
+                least=_LEAST_PASSES if part == 1 else _LEAST_TRIAL,
+                most=_MOST_PASSES,
+            )
+            steps = steps_of(passes, len(samples), batch_size)
+            course = Course(steps, batch_size, settings["lr"])
+            train_network(fresh, samples, course=course, seed=seed)
+            return _Fitted(_predictor(fresh), weights_of(fresh), {"passes": round(passes, 2)})
 
-        return fit
+        return _Contender(name, _grid(widths), fit)
 
     none = np.zeros(d, bool)
-    dense = [{"lr": lr, "width": scale} for lr in LEARNING_RATES for scale in (1, 2)]
-    contenders.append(
-        (
+    wide = hidden[0]
+    contenders = [
+        network(
             "dense",
-            dense,
-            network_fit(
-                lambda scale: fitting.new_network(
-                    d, [int(scale * units) for units in hidden], outputs, none, seed
-                )
+            (wide, 2 * wide),
+            lambda width: fitting.new_network(
+                d, [units * width // wide for units in hidden], outputs, none, seed
             ),
         )
-    )
+    ]
     if structure is not None:
         contenders.append(
-            (
+            network(
                 "compiled",
-                _grid(structure),
-                network_fit(
-                    lambda width: compile_network(
-                        structure,
-                        geometry,
-                        d,
-                        outputs,
-                        learned=learned,
-                        width=int(width),
-                        seed=seed,
-                    )
+                widths_to_try(structure),
+                lambda width: compile_network(
+                    structure, geometry, d, outputs, learned=learned, width=width, seed=seed
                 ),
             )
         )
@@ -146,60 +169,68 @@ def compare_networks(
         shared = structure is not None and structure.kind == "shared"
         true = structure if shared and structure is not None else Structure("shared", 8, 3)
         contenders.append(
-            (
+            network(
                 "true convolution",
-                _grid(true),
-                network_fit(
-                    lambda width: compile_network(
-                        true, true_geometry, d, outputs, width=int(width), seed=seed
-                    )
+                widths_to_try(true),
+                lambda width: compile_network(
+                    true, true_geometry, d, outputs, width=width, seed=seed
                 ),
             )
         )
     if trees:
-        passes = budget.steps / fitting.batches_of(len(train), budget.batch_size)
-        rounds = int(min(300, max(20, passes)))
-        settings = [{"lr": lr, "leaves": leaves} for lr in (0.1, 0.3) for leaves in (15, 31)]
-        contenders.append(("boosted trees", settings, _tree_fit(rounds, seed)))
+        contenders.append(_trees(work, outputs, seed))
     order = np.random.RandomState(seed).permutation(len(train))
     cut = math.ceil(HELD_OUT * len(train))
     learned_rows, held_out = train.part(np.sort(order[cut:])), train.part(np.sort(order[:cut]))
     found = []
-    for name, tried, fit in contenders:
-        found.append(_chosen(name, tried, fit, learned_rows, held_out, train, test))
+    for contender in contenders:
+        found.append(_chosen(contender, learned_rows, held_out, train, test))
         if progress is not None:
             progress(found[-1])
     return found
 
 
-def _grid(structure: Structure) -> list[dict[str, float]]:
-    return [
-        {"lr": lr, "width": width} for lr in LEARNING_RATES for width in widths_to_try(structure)
-    ]
+def _grid(widths: Sequence[int]) -> list[dict[str, float]]:
+    return [{"lr": lr, "width": width} for lr in LEARNING_RATES for width in widths]
+
+
+def _trees(work: float, outputs: int, seed: int) -> _Contender:
+    def fit(samples: Samples, settings: dict[str, float], part: float) -> _Fitted:
+        leaves = int(settings["leaves"])
+        rows, columns = samples.inputs.shape
+        extent = extent_within(part * work, rows, columns, outputs, leaves)
+        model = BoostedTrees(samples, extent, lr=settings["lr"], leaves=leaves, seed=seed)
+        used = {"rows": extent.rows, "columns": extent.columns, "rounds": model.rounds}
+        return _Fitted(model.predict, None, {name: float(n) for name, n in used.items()})
+
+    tried = [{"lr": lr, "leaves": leaves} for lr in (0.1, 0.3) for leaves in (15.0, 31.0)]
+    return _Contender("boosted trees", tried, fit)
 
 
 def _chosen(
-    name: str,
-    tried: list[dict[str, float]],
-    fit: Fit,
-    learned: Samples,
-    held_out: Samples,
-    train: Samples,
-    test: Samples,
+    contender: _Contender, learned: Samples, held_out: Samples, train: Samples, test: Samples
 ) -> Compared:
     scores = []
-    for settings in tried:
+    for settings in contender.tried:
         try:
-            predict, _ = fit(learned, settings)
+            fitted = contender.fit(learned, settings, _TRIAL)
         except Collapse:
             scores.append(-math.inf)
             continue
-        scores.append(score(predict(held_out), held_out))
+        scores.append(score(fitted.predict(held_out), held_out))
     best = int(np.argmax(scores))
+    settings = contender.tried[best]
     start = time.perf_counter()
-    predict, weights = fit(train, tried[best])
+    fitted = contender.fit(train, settings, 1)
     seconds = time.perf_counter() - start
-    return Compared(name, tried[best], scores[best], score(predict(test), test), weights, seconds)
+    return Compared(
+        contender.name,
+        settings | fitted.extent,
+        scores[best],
+        score(fitted.predict(test), test),
+        fitted.weights,
+        seconds,
+    )
 
 
 def score(predicted: NDArray[np.float64], samples: Samples) -> float:
@@ -216,7 +247,7 @@ def score(predicted: NDArray[np.float64], samples: Samples) -> float:
     )
 
 
-def _predictor(network: nn.Module) -> Predict:
+def _predictor(network: nn.Module) -> Callable[[Samples], NDArray[np.float64]]:
     def predict(samples: Samples) -> NDArray[np.float64]:
         with torch.no_grad():
             parts = [network(rows) for rows in samples.inputs.split(_CHUNK)]
@@ -225,27 +256,3 @@ def _predictor(network: nn.Module) -> Predict:
         return np.asarray(chosen.numpy(), np.float64)
 
     return predict
-
-
-def _tree_fit(rounds: int, seed: int) -> Fit:
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    def fit(samples: Samples, settings: dict[str, float]) -> tuple[Predict, int | None]:
-        kind = (
-            HistGradientBoostingClassifier
-            if samples.task == "classification"
-            else HistGradientBoostingRegressor
-        )
-        model = kind(
-            learning_rate=settings["lr"],
-            max_leaf_nodes=int(settings["leaves"]),
-            max_iter=rounds,
-            early_stopping=False,
-            random_state=seed,
-        )
-        model.fit(
-            samples.inputs.numpy(), samples.targets.numpy(), sample_weight=samples.weights.numpy()
-        )
-        return lambda rows: np.asarray(model.predict(rows.inputs.numpy()), np.float64), None
-
-    return fit

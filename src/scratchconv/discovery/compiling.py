@@ -16,9 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scratchconv.discovery import fitting
 from scratchconv.discovery.alignment import shared_filters
-from scratchconv.discovery.fitting import Budget, Penalty, Samples
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.learned_start import start_from
 from scratchconv.discovery.neighbourhoods import arranged_columns, is_regular
@@ -116,60 +114,41 @@ def _deeper(
     depth: int,
     seed: int,
 ) -> nn.Sequential:
-    """Its first convolution, then further ones, each as wide again by half, halving the places."""
+    """Its first convolution, then further ones, each as wide again by half, halving the places.
+
+    The largest of two neighbours is kept, before BatchNorm and ReLU: they have less to do then,
+    and ReLU of the largest is the largest ReLU.
+    """
     two_axes = geometry.dimension == 2
     convolution = nn.Conv2d if two_axes else nn.Conv1d
     norm = nn.BatchNorm2d if two_axes else nn.BatchNorm1d
-    halve = nn.AvgPool2d if two_axes else nn.AvgPool1d
+    halve = nn.MaxPool2d if two_axes else nn.MaxPool1d
     mode: Literal["circular", "zeros"] = "circular" if geometry.kind == "ring" else "zeros"
     extents = list(arranged_columns(geometry).shape[1:])
     width, window = structure.width, structure.window
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        (name, getattr(shallow, name)) for name in ("arranged", "first", "norm", "relu")
-    )
+    layers: OrderedDict[str, nn.Module] = OrderedDict(arranged=shallow.get_submodule("arranged"))
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed + 1)
-        for level in range(2, depth + 2):
+        widths: list[int] = []
+        for level in range(1, depth + 1):
+            if level == 1:
+                layers["first"] = shallow.get_submodule("first")
+            else:
+                # A window that reaches around a ring twice is none; 3 is the least there is.
+                reach = min(window, 3) if mode == "zeros" or min(extents) >= 3 else 1
+                layers[f"convolution{level}"] = convolution(
+                    widths[-1], width, reach, padding=reach // 2, padding_mode=mode, bias=False
+                )
             if max(extents) > 1:
-                layers[f"halve{level - 1}"] = halve(2, ceil_mode=True)
+                layers[f"halve{level}"] = halve(2, ceil_mode=True)
                 extents = [math.ceil(extent / 2) for extent in extents]
-            if level > depth:
-                break
-            wider = width * 3 // 2
-            # A window that reaches around a ring twice is none; 3 is the least there is.
-            reach = min(window, 3) if mode == "zeros" or min(extents) >= 3 else 1
-            layers[f"convolution{level}"] = convolution(
-                width, wider, reach, padding=reach // 2, padding_mode=mode, bias=False
-            )
-            layers[f"norm{level}"] = norm(wider)
+            layers[f"norm{level}"] = norm(width)
             layers[f"relu{level}"] = nn.ReLU()
-            width = wider
+            widths.append(width)
+            width = width * 3 // 2
         layers["flatten"] = nn.Flatten()
-        layers["head"] = nn.Linear(width * math.prod(extents), outputs)
+        layers["head"] = nn.Linear(widths[-1] * math.prod(extents), outputs)
     return nn.Sequential(layers)
-
-
-def train_network(
-    network: nn.Sequential,
-    samples: Samples,
-    *,
-    budget: Budget,
-    penalty: Penalty | None = None,
-    seed: int = 0,
-) -> nn.Sequential:
-    """Train a compiled network in place, as the estimators train theirs, and return it.
-
-    Args:
-        network: from `compile_network`, or any other that takes the rows of `samples`.
-        samples: standardised rows; see `standard_samples`.
-        budget: steps, batch size and learning rate.
-        penalty: λ of the first layer and of the others; None: none, as the structure is chosen.
-        seed: of the batches.
-
-    Raises Collapse where training diverges.
-    """
-    fitting.train(network, samples, penalty or Penalty(0.0, 0.0), budget, seed)
-    return network
 
 
 def weights_of(network: nn.Module) -> int:

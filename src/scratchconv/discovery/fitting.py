@@ -220,7 +220,8 @@ def _run(
         engine = sparsify(network, optimizer, switch_at=taken)
     network.train()
     batches = _batches(len(samples), budget.batch_size, random)
-    with torch.enable_grad(), _threads_for(network, budget.batch_size):
+    largest = max(layer.weight.numel() for layer in network if isinstance(layer, nn.Linear))
+    with torch.enable_grad(), threads_for(largest * budget.batch_size):
         for rate, rows in zip(rates, batches, strict=False):  # without end
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -241,15 +242,14 @@ def _run(
 
 
 @contextmanager
-def _threads_for(network: nn.Sequential, batch_size: int) -> Iterator[None]:
-    """One thread while products are small, as many as before afterwards.
+def threads_for(multiply_adds: int) -> Iterator[None]:
+    """One thread while products are as small as this, as many as before afterwards.
 
     Two threads meet several times a step. On a machine with other work one waits for the other to
     be scheduled each time, which made steps of half a millisecond thirty times longer.
     """
     before = torch.get_num_threads()
-    largest = max(layer.weight.numel() for layer in network if isinstance(layer, nn.Linear))
-    if largest * batch_size < _WORTH_THREADS:
+    if multiply_adds < _WORTH_THREADS:
         torch.set_num_threads(1)
     try:
         yield

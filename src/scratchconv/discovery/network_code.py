@@ -175,10 +175,32 @@ def _folded(network: nn.Sequential) -> nn.Sequential:
     norm.running_var.fill_(1 - norm.eps)
     if parts.first.dim() == 2:
         _drop_dead_units(parts)
+    _balance(folded, parts)
     if len(parts.head) == 2:  # only their difference matters
         parts.head.sub_(parts.head[:1].clone())
         parts.biases.sub_(parts.biases[:1].clone())
     return folded
+
+
+def _balance(folded: nn.Sequential, parts: _Parts) -> None:
+    """Bring the weights into a unit, and those out of it, to one size.
+
+    ReLU lets factors pass, so the function stays the same (Neyshabur, Salakhutdinov and Srebro,
+    "Path-SGD", 2015). Steps of a common size then fit the weights of every unit.
+    """
+    first, units = parts.first, parts.shifts.numel()
+    if isinstance(folded.get_submodule("first"), Neighbourhoods):
+        into = first.norm(dim=2).T.reshape(-1)
+    else:
+        into = first.flatten(1).norm(dim=1)
+    out = parts.head.view(len(parts.head), units, -1).norm(dim=(0, 2))
+    factor = torch.where((into > 0) & (out > 0), (out / into.clamp_min(1e-30)).sqrt(), 1.0)
+    parts.shifts.mul_(factor)
+    if isinstance(folded.get_submodule("first"), Neighbourhoods):
+        first.mul_(factor.view(first.shape[1], -1).T.unsqueeze(2))
+    else:
+        first.mul_(factor.view(-1, *[1] * (first.dim() - 1)))
+    parts.head.view(len(parts.head), units, -1).div_(factor.unsqueeze(1))
 
 
 def _drop_dead_units(parts: _Parts) -> None:

@@ -59,7 +59,10 @@ class Structure:
 
 
 class Arranged(nn.Module):
-    """Rows (n, d) laid on their line, ring or grid: (n, channels, *shape), 0 where nothing lies."""
+    """Rows (n, d) laid on their line, ring or grid: (n, channels, *shape), 0 where nothing lies.
+
+    In memory the channels of a place lie side by side: convolutions on grids are fastest so.
+    """
 
     index: Tensor
 
@@ -69,12 +72,14 @@ class Arranged(nn.Module):
         self.columns = len(geometry.position_of)
         self.shape = tuple(places.shape)
         beyond = torch.full_like(places, self.columns)
-        self.register_buffer("index", torch.where(places < 0, beyond, places).reshape(-1))
+        found = torch.where(places < 0, beyond, places)
+        self.register_buffer("index", found.movedim(0, -1).reshape(-1))
 
     def forward(self, input: Tensor) -> Tensor:
         _check_rows(input, self.columns)
         padded = F.pad(input, (0, 1))
-        return padded[:, self.index].view(-1, *self.shape)
+        channels, *shape = self.shape
+        return padded[:, self.index].view(-1, *shape, channels).movedim(-1, 1)
 
     def extra_repr(self) -> str:
         return f"{self.columns} columns → {self.shape}"
