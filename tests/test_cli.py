@@ -67,6 +67,11 @@ FLAGS = {
         "--resume",
     ],
     "demo": ["--data", "--data-dir", "--out", "--resume", "digits", "cifar10"],
+    "discover": [
+        "FILE_OR_DATASET",
+        *("--target", "--drop", "--task", "--ordered", "--permute", "--whiten", "--control"),
+        *("--source", "--rows", "--no-networks", "--seed", "--out", "--data-dir", "--overwrite"),
+    ],
     "report": ["RUN_DIR", "--out", "--title", "--overwrite"],
     "export": ["RUN_DIR", "--out", "--data-dir", "--overwrite"],
     "data": ["list", "fetch", "verify"],

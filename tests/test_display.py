@@ -1,12 +1,13 @@
 """What a run tells in a terminal, and in a log file."""
 
+import contextlib
 import io
 
 import pytest
 from rich.console import Console
 
 from scratchconv import display
-from scratchconv.display import Terminal
+from scratchconv.display import Stages, Terminal
 from scratchconv.training import RunConfig, train
 
 RESOLVED = {
@@ -176,3 +177,25 @@ def test_a_real_run_is_shown(tmp_path):
     assert len(lines(file)) == 4
     train(config, tmp_path / "run", resume=True, progress=shown)
     assert lines(file)[-1] == f"! {tmp_path / 'run'} is finished already; nothing to do"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_stages_are_told_once_each_as_they_end(is_terminal, clock):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=is_terminal, width=80, highlight=False)
+    with Stages(console) as stages:
+        for stage in ("learned [bold]", "geometry"):
+            for done, total in ((0, 1), (5, 10), (10, 10), (1, 1)):
+                stages(stage, done, total)
+                clock.now += 1
+    told = file.getvalue()
+    assert told.count("learned [bold]: 4.0 s\n") == told.count("geometry: 4.0 s\n") == 1
+    assert told.index("learned [bold]: 4.0 s") < told.index("geometry: 4.0 s")
+
+
+def test_a_stage_that_fails_is_not_told_as_done():
+    file = io.StringIO()
+    with contextlib.suppress(ZeroDivisionError), Stages(Console(file=file)) as stages:
+        stages("sharing", 0, 1)
+        raise ZeroDivisionError
+    assert file.getvalue() == ""

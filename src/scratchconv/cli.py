@@ -96,6 +96,65 @@ def report_command(
     print(f"wrote {report.write(runs, out, title=title, overwrite=overwrite)}")
 
 
+def discover(
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE_OR_DATASET")],
+    target: str | None = None,
+    drop: tuple[str, ...] = (),
+    task: Literal["auto", "classification", "regression"] = "auto",
+    ordered: bool = False,
+    permute: int | None = None,
+    whiten: float | None = None,
+    control: Literal["none", "independent", "shuffled-rows"] = "none",
+    source: Literal["auto", "data", "labels", "both"] = "auto",
+    rows: int | None = None,
+    no_networks: bool = False,
+    seed: int = 0,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Find which columns of a table are neighbours, where they lie, and what they share.
+
+    Args:
+        name: A csv, tsv, txt, parquet, npz or npy file, or a dataset; data list shows those.
+        target: Column to be predicted, by name or number; without it, the data alone are asked.
+        drop: Columns to leave out, by name or number.
+        task: auto: classification of text and of few whole numbers, else regression.
+        ordered: The file's columns lie on a line as they stand: hold what is found against that.
+        permute: Shuffle the columns first, by this seed.
+        whiten: Take the correlations out first (ZCA); the ridge, in mean eigenvalues: 1e-3, say.
+        control: Take the structure out first, to see that none is found. independent: each column
+            is shuffled over the rows; shuffled-rows: the columns of each row are shuffled.
+        source: data: what depends on what. labels: what is learned together. auto: both, if it can.
+        rows: Look at so many training rows only, drawn at random.
+        no_networks: Train no networks to compare.
+        seed: Of all that is drawn.
+        out: Folder for findings.json, arrays.safetensors and page.html; without it, a new one
+            under runs/discover/.
+        data_dir: Folder of the dataset's files; without it $SCRATCHCONV_DATA, or a cache folder.
+        overwrite: Replace what is in --out.
+    """
+    # Not at the top: scikit-learn takes a second, and the other commands do without.
+    from scratchconv.discover import DiscoverOptions, run_discover
+
+    options = DiscoverOptions(
+        name=name,
+        target=target,
+        drop=drop,
+        task=None if task == "auto" else task,
+        ordered=ordered,
+        permute=permute,
+        whiten=whiten,
+        control=control,
+        source=source,
+        rows=rows,
+        no_networks=no_networks,
+        seed=seed,
+        data_dir=data_dir,
+    )
+    run_discover(options, out, overwrite=overwrite)
+
+
 def export(
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")],
     out: Path,
@@ -219,7 +278,8 @@ def list_data(data_dir: Path | None = None) -> None:
     """
     table = Table("name", "image", "classes", "train", "test", Column("files", overflow="fold"))
     for entry in data.describe(data_dir):
-        found = "built in" if entry.built_in else str(entry.found or "not here")
+        missing = f"not here: {entry.remedy}" if entry.remedy else "not here"
+        found = "built in" if entry.built_in else str(entry.found or missing)
         image = "×".join(str(side) for side in entry.image)
         sizes = (f"{entry.train_size:,}", f"{entry.test_size:,}")
         # Text: a folder's name may hold what rich would take for markup.
@@ -279,6 +339,7 @@ def verify_data(name: _Dataset, data_dir: Path | None = None) -> None:
 app.command(demo)
 app.command(train)
 app.command(reproduce)
+app.command(discover)
 app.command(name="report")(report_command)
 app.command(export)
 app.command(bench)

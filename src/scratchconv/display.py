@@ -1,4 +1,4 @@
-"""The terminal's view of a run: lines of what the epochs gave, and a bar with the time left."""
+"""The terminal's view of what goes on: lines of what is done, and a bar with the time left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 from scratchconv.training import RunConfig
@@ -127,3 +134,54 @@ class Terminal:
         steps = done - self._done_before
         seconds = spent / steps * (self._steps - done) if steps > 0 else 0.0
         return str(timedelta(seconds=round(seconds)))
+
+
+class Stages:
+    """Shows work that goes on in stages: a line for each as it ends, and a bar in a terminal.
+
+    Called with a stage's name, what is done of it, and what there is to do.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._stage: str | None = None
+        self._started = 0.0
+
+    def __enter__(self) -> Stages:
+        """Used in `with`, the bar is gone at its end, also after an error."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end(finished=kind is None)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self._begin(stage)
+        if self._bar is not None and self._task is not None:
+            # Of what has one step only, nothing is known until it ends: the bar moves to and fro.
+            self._bar.update(self._task, completed=done, total=total if total > 1 else None)
+
+    def _begin(self, stage: str) -> None:
+        self._end(finished=True)
+        self._stage, self._started = stage, time.monotonic()
+        if self.console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(stage, total=None)
+
+    def _end(self, *, finished: bool) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if finished and self._stage is not None:
+            seconds = time.monotonic() - self._started
+            self.console.print(f"{self._stage}: {seconds:.1f} s", markup=False)
+        self._stage = None

@@ -1,0 +1,178 @@
+"""The command `discover`: a table in; findings, arrays and a page out."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scratchconv.data.dataset import Task
+from scratchconv.discovery.discovering import discover
+from scratchconv.discovery.findings import Findings
+from scratchconv.discovery.findings_file import ARRAYS, FINDINGS, write_findings
+from scratchconv.discovery.locating import Asked
+from scratchconv.discovery.subjects import (
+    Control,
+    Subject,
+    controlled,
+    permuted,
+    read_subject,
+    whitened,
+)
+from scratchconv.display import Stages
+from scratchconv.errors import InvalidArgument, RunDirectoryError
+from scratchconv.report.discovery_page import write_discovery
+from scratchconv.report.discovery_tables import network_rows
+from scratchconv.report.discovery_verdict import discovery_verdict
+from scratchconv.training.environment import describe_environment
+
+PAGE = "page.html"
+
+
+@dataclass(frozen=True)
+class DiscoverOptions:
+    """What to look at, and how; each field is a flag of the command, whose help explains it."""
+
+    name: str
+    target: str | None = None
+    drop: tuple[str, ...] = ()
+    task: Task | None = None
+    ordered: bool = False
+    permute: int | None = None
+    whiten: float | None = None
+    control: Control = "none"
+    source: Asked = "auto"
+    rows: int | None = None
+    no_networks: bool = False
+    seed: int = 0
+    data_dir: Path | None = None
+
+    def command(self) -> str:
+        """The command line that finds the same, the machine's own folders left open."""
+        words = ["scratchconv", "discover", self.name]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("name", "data_dir") or value == field.default:
+                continue
+            words.append(f"--{field.name.replace('_', '-')}")
+            if isinstance(value, tuple):
+                words += value
+            elif value is not True:
+                words.append(str(value))
+        return shlex.join(words) + ("" if self.data_dir is None else " --data-dir DIR")
+
+
+def run_discover(
+    options: DiscoverOptions, out: Path | None = None, *, overwrite: bool = False
+) -> Path:
+    """Find the structure, tell it in the terminal, write files; returns the path of the page.
+
+    `out` is a new folder under runs/discover where none is given. Raises RunDirectoryError where it
+    holds something and `overwrite` was not asked for; InvalidArgument and DataError for what cannot
+    be looked at.
+    """
+    out = _new_folder(options.name) if out is None else out
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not overwrite)):
+        raise RunDirectoryError(f"{out} is not empty: add --overwrite, or choose another --out")
+    if options.seed < 0 or (options.permute is not None and options.permute < 0):
+        raise InvalidArgument("--seed and --permute must be whole numbers of at least 0")
+    started = _now()
+    with Stages() as stages:
+        stages("reading", 0, 1)
+        subject = read_options(options)
+        findings = discover(
+            subject.X,
+            subject.y,
+            names=subject.names,
+            task=subject.task,
+            test=subject.test,
+            source=options.source,
+            networks=not options.no_networks,
+            true_geometry=subject.true_geometry,
+            seed=options.seed,
+            progress=stages,
+        )
+    origin: dict[str, Any] = {
+        "command": options.command(),
+        "seed": options.seed,
+        **describe_environment(torch.device("cpu")),
+        "started": started,
+        "finished": _now(),
+    }
+    write_findings(findings, out, origin=origin, overwrite=overwrite)
+    page = write_discovery(
+        findings,
+        out / PAGE,
+        title=_title(options),
+        made=origin,
+        examples=subject.examples(),
+        overwrite=overwrite,
+    )
+    _tell(findings)
+    print(f"wrote {page}, {FINDINGS} and {ARRAYS}")
+    return page
+
+
+def read_options(options: DiscoverOptions) -> Subject:
+    """The table that the options ask for, in the form that they ask for."""
+    subject = read_subject(
+        options.name,
+        target=options.target,
+        drop=options.drop,
+        task=options.task,
+        ordered=options.ordered,
+        directory=options.data_dir,
+        rows=options.rows,
+        seed=options.seed,
+    )
+    subject = controlled(subject, options.control, options.seed)
+    if options.permute is not None:
+        subject = permuted(subject, options.permute)
+    return subject if options.whiten is None else whitened(subject, options.whiten)
+
+
+def _tell(findings: Findings) -> None:
+    """The verdict and the networks, as the page has them."""
+    console = Console(highlight=False)
+    verdict = discovery_verdict(findings)
+    console.print(Text(verdict.headline, style="bold"))
+    for sentence in verdict.sentences:
+        console.print(Text(f"- {sentence}"))
+    if findings.networks:
+        table = Table("network", "settings", "validation", "test", "weights", "time", box=None)
+        for row in network_rows(findings):
+            table.add_row(*map(Text, row))
+        console.print(table)
+
+
+def _title(options: DiscoverOptions) -> str:
+    """The file's or dataset's name, and what was done to it."""
+    parts = [Path(options.name).name]
+    if options.control == "independent":
+        parts.append("each column shuffled over the rows")
+    elif options.control == "shuffled-rows":
+        parts.append("columns of each row shuffled")
+    if options.permute is not None:
+        parts.append("columns in random order")
+    if options.whiten is not None:
+        parts.append("whitened")
+    return ", ".join(parts)
+
+
+def _new_folder(name: str) -> Path:
+    stem = Path(name).stem or "table"
+    parent, number = Path("runs", "discover"), 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,166 @@
+"""The command discover as a user types it: what it finds, writes, and refuses."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from scratchconv import cli, discover
+from scratchconv.discover import DiscoverOptions, read_options
+from scratchconv.discovery.findings_file import read_findings, read_origin
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Runs discover in an empty folder: its exit status, output and error output."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        status = 0
+        try:
+            cli.main(["discover", *(str(word) for word in words)])
+        except SystemExit as ended:
+            status = ended.code or 0
+        shown = capsys.readouterr()
+        return status, " ".join(shown.out.split()), shown.err
+
+    return command
+
+
+@pytest.fixture
+def walk(tmp_path):
+    """A csv file of 12 columns, each near the last, and a class that is chance."""
+    random = np.random.RandomState(0)
+    X = np.zeros((500, 12))
+    X[:, 0] = random.randn(500)
+    for column in range(1, 12):
+        X[:, column] = 0.8 * X[:, column - 1] + 0.6 * random.randn(500)
+    np.savetxt(
+        tmp_path / "walk.csv",
+        np.c_[X, random.randint(0, 2, 500)],
+        delimiter=",",
+        header=",".join([*(f"<b>{i}" for i in range(12)), "y"]),
+        comments="",
+        fmt="%.6g",
+    )
+    return X
+
+
+def test_a_line_is_found_told_and_written(run, walk, tmp_path):
+    status, out, err = run("walk.csv", "--drop", "y", "--ordered", "--permute", 1)
+    assert status == 0, err
+    assert "Your 12 columns lie on a line of 12 positions." in out
+    assert "geometry: " in err
+    folder = tmp_path / "runs" / "discover" / "walk-1"
+    assert {path.name for path in folder.iterdir()} == {
+        "findings.json",
+        "arrays.safetensors",
+        "page.html",
+    }
+    findings = read_findings(folder)
+    assert findings.recovery.recall == findings.recovery.precision == 1
+    assert [findings.names[i] for i in range(3)] != ["<b>0", "<b>1", "<b>2"]
+    origin = read_origin(folder)
+    assert origin["command"] == "scratchconv discover walk.csv --drop y --ordered --permute 1"
+    assert {"seed", "version", "hardware", "versions", "commit"} <= set(origin)
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert "<b>0" not in page
+    assert origin["command"] in page
+    assert run("walk.csv", "--drop", "y")[0] == 0
+    assert (tmp_path / "runs" / "discover" / "walk-2" / "page.html").is_file()
+
+
+@pytest.mark.parametrize("control", ["independent", "shuffled-rows"])
+def test_a_control_has_no_structure(control, run, walk, tmp_path):
+    status, out, err = run("walk.csv", "--drop", "y", "--control", control, "--out", "a")
+    assert status == 0, err
+    assert "No structure: of the 12 columns" in out
+    assert read_findings(tmp_path / "a").geometry.kind == "none"
+
+
+def test_nothing_is_overwritten_unasked(run, walk, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "page.html").write_text("mine")
+    status, _, err = run("walk.csv", "--drop", "y", "--out", "mine")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "--overwrite" in err
+    assert (tmp_path / "mine" / "page.html").read_text() == "mine"
+    assert run("walk.csv", "--drop", "y", "--out", "mine", "--overwrite")[0] == 0
+    assert "12 columns" in (tmp_path / "mine" / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nothing.csv"], "nothing.csv is not a file"),
+        (["digit"], "Did you mean 'digits'"),
+        (["walk.csv", "--target", "z"], "no column 'z'"),
+        (["walk.csv", "--drop", "z"], "no column 'z' to drop"),
+        (["walk.csv", "--source", "labels"], "labels"),
+        (["walk.csv", "--rows", "0"], "--rows 0"),
+        (["walk.csv", "--whiten", "0"], "--whiten 0"),
+        (["walk.csv", "--permute", "-1"], "--permute"),
+        (["digits", "--target", "y"], "--target is for files"),
+        (["cifar10", "--data-dir", "."], "scratchconv data fetch cifar10"),
+        (["spoken-digits", "--data-dir", "."], "git clone"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_one_line(words, told, run, walk, tmp_path):
+    status, out, err = run(*words)
+    assert (status, out) == (1, "")
+    line = err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert told in line
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_option_reaches_the_search(run, walk, monkeypatch):
+    asked = {}
+
+    class Reached(Exception):
+        pass
+
+    def stand_in(X, y, **options):
+        asked.update(options, X=X, y=y)
+        raise Reached
+
+    monkeypatch.setattr(discover, "discover", stand_in)
+    with pytest.raises(Reached):
+        run("walk.csv", "--target", "y", "--task", "regression", "--source", "data", "--rows", 60,
+            "--seed", 5, "--no-networks", "--drop", "<b>3", "2")  # fmt: skip
+    assert asked["X"].shape == (60, 10)
+    assert asked["names"][:3] == ("<b>0", "<b>1", "<b>4")
+    assert asked["y"].dtype == np.float64
+    assert (asked["task"], asked["source"], asked["seed"]) == ("regression", "data", 5)
+    assert asked["networks"] is False
+    assert asked["test"] is None
+    with pytest.raises(Reached):
+        run("digits")
+    assert asked["test"][0].shape == (360, 64)
+    assert asked["true_geometry"].shape == (8, 8)
+    assert (asked["source"], asked["networks"]) == ("auto", True)
+
+
+def test_the_command_that_is_recorded_makes_the_same_options():
+    options = DiscoverOptions(
+        "a b.csv", target="y", drop=("u", "v w"), permute=0, whiten=1e-3, no_networks=True
+    )
+    assert options.command() == (
+        "scratchconv discover 'a b.csv' --target y --drop u 'v w' --permute 0 --whiten 0.001"
+        " --no-networks"
+    )
+
+
+def test_whitening_and_shuffling_are_done_in_an_order_that_does_not_matter():
+    both = read_options(DiscoverOptions("digits", permute=2, whiten=0.1, rows=200))
+    white = read_options(DiscoverOptions("digits", whiten=0.1, rows=200))
+    order = [white.names.index(name) for name in both.names]
+    np.testing.assert_allclose(both.X, white.X[:, order], atol=2e-4)
+
+
+def test_other_commands_do_without_scikit_learn():
+    code = "import sys, scratchconv.cli; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ)).returncode == 0
