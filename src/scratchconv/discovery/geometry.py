@@ -28,7 +28,8 @@ _BELIEVED = {"line": 0.7, "ring": 0.7, "grid": 0.5}
 """A line threaded through all positions of a grid has F = 2/3, and is no line. Nothing simpler
 threads a grid: there it is enough that more is right than wrong."""
 _CERTAIN = 1 - 1e-4
-"""A kind is held against edges of this confidence: weaker ones help to draw the map, no more."""
+"""A kind is held against edges of this confidence: weaker ones help to draw the map, no more. Where
+no edge has it, all count: a null that is only known from a sample lets none be so certain."""
 _SMALLEST = 5
 _FITS = 0.99
 """No further map is tried once a kind fits as well as this."""
@@ -114,10 +115,10 @@ def find_geometry(
         return no_geometry(channels)
     best: tuple[float, float, Kind, Integers, Integers] | None = None
     evidence: dict[str, float] = {}
-    certain = graph.at_least(_CERTAIN)
+    certain = _certain_edges(graph)
     for part, kind, places in _candidates(scores, graph):
         steps = part[single_steps(kind, places)]
-        fit = agreement(steps, certain.edges)
+        fit = agreement(steps, certain)
         evidence[kind] = max(fit, evidence.get(kind, 0.0))
         # Weaker edges decide between places that the certain ones leave open.
         both = fit + agreement(steps, graph.edges)
@@ -140,6 +141,11 @@ def find_geometry(
     )
 
 
+def _certain_edges(graph: NeighbourGraph) -> Integers:
+    certain = graph.at_least(_CERTAIN).edges
+    return certain if len(certain) else graph.edges
+
+
 def _candidates(
     scores: NDArray[Any], graph: NeighbourGraph
 ) -> Iterator[tuple[Integers, Kind, Integers]]:
@@ -151,7 +157,7 @@ def _candidates(
     """
     rank = _ranks(scores, graph.edges)
     drawn: set[int] = set()
-    certain = graph.at_least(_CERTAIN).edges
+    certain = _certain_edges(graph)
     touched = len(np.unique(graph.edges))
     for nearest in _NEAREST:
         edges = graph.edges if nearest is None else graph.edges[rank < nearest]

@@ -34,6 +34,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from scratchconv.discovery.dependence import checked_table, normal_scores
+from scratchconv.discovery.fitting import threads_for
 from scratchconv.discovery.graph import Floats32
 from scratchconv.errors import InvalidArgument
 from scratchconv.optim import BetaLasso
@@ -136,33 +137,34 @@ def learned_supports(
     order = np.random.default_rng((_LEARNING, seed)).permutation(n)
     halves = [torch.from_numpy(np.sort(half)) for half in np.array_split(order, PARTS)]
     found = LearnedSupports([], [], [])
-    for r in range(rounds):
-        for part, rows in enumerate(halves):
-            generator = _generator(seed, r, part)
-            network = _Products(varied, t.shape[1], generator)
-            lam = lams[r % len(lams)] / math.sqrt(len(rows))
-            done = len(found.parts) * steps
-            start = time.perf_counter()
-            training = _train(network, x[rows], t[rows], steps, lam, beta, generator)
-            for step, share in enumerate(training, 1):
-                explained = share
-                if progress is not None and (step % 20 == 0 or step == steps):
-                    progress(done + step, rounds * PARTS * steps)
-            kept = network.weight.detach().numpy()
-            counts = np.count_nonzero(kept, axis=1)
-            found.weights.append(_scaled(kept))
-            found.parts.append(part)
-            found.record.append(
-                {
-                    "part": part,
-                    "round": r,
-                    "lam": lam,
-                    "kept": float(counts.mean()),
-                    "dead": int((counts == 0).sum()),
-                    "explained": explained,
-                    "seconds": time.perf_counter() - start,
-                }
-            )
+    with threads_for(x.shape[1] ** 2 * min(_BATCH, n)):
+        for r in range(rounds):
+            for part, rows in enumerate(halves):
+                generator = _generator(seed, r, part)
+                network = _Products(varied, t.shape[1], generator)
+                lam = lams[r % len(lams)] / math.sqrt(len(rows))
+                done = len(found.parts) * steps
+                start = time.perf_counter()
+                training = _train(network, x[rows], t[rows], steps, lam, beta, generator)
+                for step, share in enumerate(training, 1):
+                    explained = share
+                    if progress is not None and (step % 20 == 0 or step == steps):
+                        progress(done + step, rounds * PARTS * steps)
+                kept = network.weight.detach().numpy()
+                counts = np.count_nonzero(kept, axis=1)
+                found.weights.append(_scaled(kept))
+                found.parts.append(part)
+                found.record.append(
+                    {
+                        "part": part,
+                        "round": r,
+                        "lam": lam,
+                        "kept": float(counts.mean()),
+                        "dead": int((counts == 0).sum()),
+                        "explained": explained,
+                        "seconds": time.perf_counter() - start,
+                    }
+                )
     return found
 
 

@@ -115,7 +115,7 @@ def located(found: Dependence | None, learned: Evidence | None, live: NDArray[np
     source = _believed_source(graphs)
     evidence, graph = by_source[source], graphs[source]
     geometry = find_geometry(evidence.scores, graph, channels)
-    graph = reread_edges(evidence.scores, graph, geometry, evidence.test)
+    graph = reread_edges(graph, geometry, evidence.believed)
     return Located(source, graphs, graph, geometry, channels)
 
 

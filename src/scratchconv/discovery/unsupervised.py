@@ -94,9 +94,13 @@ def unsupervised(values: ArrayLike, *, seed: int = 0) -> Unsupervised:
     found = dependence(table, seed=seed)
     channels = find_channels(found, live)
     scores = position_scores(found, channels)
-    graph = believed_edges(scores, position_p_values(found, channels, relative_neighbours(scores)))
+
+    def believed(pairs: Integers) -> NeighbourGraph:
+        return believed_edges(scores, position_p_values(found, channels, pairs))
+
+    graph = believed(relative_neighbours(scores))
     geometry = find_geometry(scores, graph, channels)
-    graph = reread_edges(scores, graph, geometry, lambda p: position_p_values(found, channels, p))
+    graph = reread_edges(graph, geometry, believed)
     return Unsupervised(found, channels, scores, graph, geometry, np.flatnonzero(~live))
 
 
@@ -123,20 +127,18 @@ def relative_neighbours(scores: NDArray[Any]) -> Integers:
 
 
 def reread_edges(
-    scores: NDArray[Any],
-    graph: NeighbourGraph,
-    geometry: Geometry,
-    test: Callable[[Integers], EdgeChances],
+    graph: NeighbourGraph, geometry: Geometry, believed: Callable[[Integers], NeighbourGraph]
 ) -> NeighbourGraph:
     """The graph as its geometry corrects it.
 
     Where the geometry fits nearly all edges, its single steps are the neighbours, as far as chance
-    does not explain them. Where it fits less well it only rules out edges that reach far across it.
+    does not explain them: the `believed` ones. Where it fits less well it only rules out edges that
+    reach far across it.
     """
     if geometry.shape is None:
         return graph
     if geometry.fit >= _REREAD[geometry.kind]:
-        return believed_edges(scores, test(geometry.steps()))
+        return believed(geometry.steps())
     apart = geometry.distances()[graph.edges[:, 0], graph.edges[:, 1]]
     kept = ~(apart > _ACROSS)  # positions without a place keep theirs
     return NeighbourGraph(
