@@ -109,11 +109,14 @@ def test_restarts_tell_what_a_margin_means():
     x = random.normal(size=(300, 6))
     options = {"widths": (2,), "restarts": 2, "course": SHORTEST}
     found = decided(x, (x[:, :2].sum(axis=1) > 0).astype(int), None, **options)
-    for kind in ("dense", "sparse"):
-        lengths = [c.bits for c in found.tried if c.structure and c.structure.kind == kind]
-        assert len(lengths) == 3
-        assert found.codes[kind].bits == min(lengths)
-        assert found.spread[kind] == max(lengths) - min(lengths)
+    tried = {
+        kind: [c.bits for c in found.tried if c.structure and c.structure.kind == kind]
+        for kind in ("dense", "sparse")
+    }
+    assert len(tried["sparse"]) == 3
+    assert len(tried["dense"]) == 6  # and sparse ones, with their zeros told
+    assert found.spread["sparse"] == max(tried["sparse"]) - min(tried["sparse"])
+    assert found.spread["dense"] == max(tried["dense"][:3]) - min(tried["dense"][:3])
     doubtful = max(found.spread[kind] for kind in (found.verdict, found.runner_up))
     assert found.clear == (found.margin > doubtful)
     assert dataclasses.replace(found, spread=dict.fromkeys(found.spread, 10**9)).clear is False
@@ -134,14 +137,20 @@ def test_structures_of_a_kind_are_a_lattice():
     }
 
 
-def test_more_work_is_more_steps():
+def test_less_work_is_smaller_batches_then_fewer_steps():
     samples = standard_samples(np.random.default_rng(0).normal(size=(64, 50)), np.arange(64) % 2)
-    report = lambda code: None  # noqa: E731
-    for work, steps in ((0, 25), (3 * 100 * 50 * 40, 40), (math.inf, 100)):
-        course = Course(steps=100, batch_size=100, lr=0.1)
-        search = Search(samples, None, None, None, course, work, False, 0, 0, report)
-        network = nn.Sequential(nn.Linear(50, 1))
-        assert search.steps_within(network) == steps
+    network = nn.Sequential(nn.Linear(50, 1))
+    of_a_row = 3 * (50 + 16)
+    course = Course(steps=100, batch_size=256, lr=0.1)
+    for rows, expected in (
+        (math.inf, (100, 256)),
+        (100 * 128, (100, 128)),
+        (64 * 50, (50, 64)),
+        (0, (25, 64)),
+    ):
+        search = Search(samples, None, None, None, course, rows * of_a_row, False, 0, 0, print)
+        found = search.course_within(network)
+        assert (found.steps, found.batch_size) == expected
 
 
 def test_without_a_geometry_nothing_is_local():

@@ -29,7 +29,7 @@ from scratchconv.discovery.network_training import (
     passes_within,
     steps_of,
     train_network,
-    work_of_a_pass,
+    work_of_a_row,
 )
 from scratchconv.discovery.networks import Structure
 from scratchconv.discovery.structure_search import outputs_of
@@ -133,7 +133,7 @@ def compare_networks(
             fresh = new(int(settings["width"]))
             passes = passes_within(
                 part * work,
-                work_of_a_pass(fresh, d, len(samples)),
+                work_of_a_row(fresh, d) * len(samples),
                 least=_LEAST_PASSES if part == 1 else _LEAST_TRIAL,
                 most=_MOST_PASSES,
             )

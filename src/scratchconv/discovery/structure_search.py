@@ -25,7 +25,12 @@ from scratchconv.discovery.fitting import Budget, Penalty, Samples
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.learned_start import start_from
 from scratchconv.discovery.network_code import NetworkCode, network_code
-from scratchconv.discovery.network_training import Course, multiply_adds, train_network
+from scratchconv.discovery.network_training import (
+    Course,
+    multiply_adds,
+    train_network,
+    work_of_a_row,
+)
 from scratchconv.discovery.networks import Kind, Structure, new_structured_network
 from scratchconv.errors import Collapse, InvalidArgument
 
@@ -33,6 +38,8 @@ _RATES = (1.0, 1 / 3, 1 / 9)
 """Of the course's learning rate: the next is tried where training diverges."""
 _PENALISED_LR = 0.1
 """Of the steps by β-LASSO, which has no momentum (Neyshabur 2020, §4)."""
+_BATCH = 64
+"""Rows of a step, at least, where work is short: statistics of fewer are too uncertain."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class Search:
     """What all networks that are tried have in common.
 
     course: of the training of each.
-    work: the multiply-adds that one training may take: for that, steps are left out.
+    work: the multiply-adds that one training may take; see `course_within`.
     """
 
     samples: Samples
@@ -141,8 +148,8 @@ class Search:
     report: Callable[[NetworkCode], None]
     tried: list[NetworkCode] = field(default_factory=list)
 
-    def shortest(self, lattice: Lattice) -> tuple[NetworkCode, int] | None:
-        """The shortest code of a kind, and how far those of its restarts lie apart, in bits.
+    def climb(self, lattice: Lattice) -> int | None:
+        """Try structures of a kind; returns how far codes of the best and its restarts lie apart.
 
         None where training diverges everywhere.
         """
@@ -161,11 +168,8 @@ class Search:
                 break
             here = best
         again = [self.code(*lattice.at(here), self.seed + 1 + i) for i in range(self.restarts)]
-        codes = [code for code in (known[here], *again) if code is not None]
-        if not codes:
-            return None
-        lengths = [code.bits for code in codes]
-        return min(codes, key=lambda code: code.bits), max(lengths) - min(lengths)
+        lengths = [code.bits for code in (known[here], *again) if code is not None]
+        return max(lengths) - min(lengths) if lengths else None
 
     def code(self, structure: Structure, multiple: float, seed: int) -> NetworkCode | None:
         """Of a network trained for it; None if that diverges at a ninth of the rate, too."""
@@ -174,19 +178,26 @@ class Search:
                 network = self._trained(structure, multiple, slower, seed)
             except Collapse:
                 continue
-            columns = self.samples.inputs.shape[1]
-            with fitting.threads_for(multiply_adds(network, columns) * self.course.batch_size):
-                code = network_code(
-                    network,
-                    structure,
-                    self.samples,
-                    self.geometry,
-                    geometry_known=self.geometry_known,
-                )
-            self.tried.append(code)
-            self.report(code)
+            code = self._coded(network, structure)
+            if structure.kind == "sparse":
+                # Where zeros are few it is shorter to tell them than to say where they are not.
+                self._coded(network, replace(structure, kind="dense"))
             return code
         return None
+
+    def _coded(self, network: nn.Sequential, structure: Structure) -> NetworkCode:
+        columns = self.samples.inputs.shape[1]
+        with fitting.threads_for(multiply_adds(network, columns) * self.course.batch_size):
+            code = network_code(
+                network,
+                structure,
+                self.samples,
+                self.geometry,
+                geometry_known=self.geometry_known,
+            )
+        self.tried.append(code)
+        self.report(code)
+        return code
 
     def _trained(
         self, structure: Structure, multiple: float, slower: float, seed: int
@@ -194,7 +205,8 @@ class Search:
         columns = self.samples.inputs.shape[1]
         network = self._new(structure, seed)
         start_from(network, structure, self.geometry, self.learned, self.found)
-        course = replace(self.course, lr=slower * self.course.lr, steps=self.steps_within(network))
+        course = self.course_within(network)
+        course = replace(course, lr=slower * course.lr)
         if multiple > 0:
             budget = Budget.of(course.steps, course.batch_size, slower * _PENALISED_LR)
             penalty = Penalty(multiple * budget.natural_lam(columns), 0.0)
@@ -214,11 +226,13 @@ class Search:
             structure, self.geometry, columns, outputs, seed, support=support
         )
 
-    def steps_within(self, network: nn.Sequential) -> int:
-        """The steps of the course that `work` allows, but at least a quarter of them."""
-        columns = self.samples.inputs.shape[1]
-        of_a_step = 3 * multiply_adds(network, columns) * self.course.batch_size
-        return int(min(self.course.steps, max(self.work / of_a_step, self.course.steps / 4)))
+    def course_within(self, network: nn.Sequential) -> Course:
+        """The course, with as small batches as `work` asks for, then as few steps."""
+        course = self.course
+        rows = self.work / work_of_a_row(network, self.samples.inputs.shape[1])
+        batch = int(min(max(rows / course.steps, _BATCH), course.batch_size))
+        steps = int(min(max(rows / batch, course.steps / 4), course.steps))
+        return replace(course, batch_size=batch, steps=max(1, steps))
 
 
 def outputs_of(samples: Samples) -> int:
