@@ -115,7 +115,7 @@ def test_columns_on_different_scales_are_shown_standardised(tmp_path):
     np.save(tmp_path / "alike.npy", X)
     np.save(tmp_path / "unlike.npy", X * [1, 1, 1e6])
     alike = read_subject(str(tmp_path / "alike.npy"))
-    assert np.array_equal(alike.examples(), alike.X[:6])
+    assert np.array_equal(alike.examples(), alike.X[[0, 39, 79, 119, 159, 199]])
     shown = read_subject(str(tmp_path / "unlike.npy")).examples()
     assert np.abs(shown).max() < 5
 

@@ -96,7 +96,8 @@ def sharing(verdict: str = "shared", *, channels: int = 1) -> Sharing:
     filters = SharedFilters(
         kernels, units, units % 3, units, np.ones(5), 0.8, 120.0, np.zeros(20), 3
     )
-    return Sharing(verdict, codes, filters, tuple(codes.values()))
+    spread = dict.fromkeys(codes, 100)
+    return Sharing(verdict, codes, filters, tuple(codes.values()), spread)
 
 
 def findings(geometry: Geometry, edges: np.ndarray, **changes: object) -> Findings:
@@ -191,7 +192,7 @@ def test_no_structure_is_said_and_no_map_is_drawn():
 
 def test_a_small_margin_is_called_close():
     near = sharing("local")
-    near.codes["shared"] = code("shared", 300, 2001)
+    near.codes["shared"] = code("shared", 300, 2050)
     assert "close call" in " ".join(discovery_verdict(on_grid(sharing=near)).sentences)
     assert "close call" not in " ".join(discovery_verdict(on_grid()).sentences)
 

@@ -50,8 +50,9 @@ class Subject:
     true_geometry: Geometry | None
 
     def examples(self) -> NDArray[np.float32]:
-        """A few rows to be shown, standardised where columns are not on one scale."""
-        rows, deviation = self.X[:_SHOWN], self.X.std(axis=0)
+        """A few rows from all over the table, standardised where columns are not on one scale."""
+        spread = np.linspace(0, len(self.X) - 1, min(_SHOWN, len(self.X))).astype(np.int64)
+        rows, deviation = self.X[spread], self.X.std(axis=0)
         live = deviation[deviation > 0]
         if not len(live):
             return rows

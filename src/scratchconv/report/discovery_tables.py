@@ -26,7 +26,10 @@ _MOST_PLACES = 150
 
 @dataclass(frozen=True)
 class CodeRow:
-    """One structure's shortest code; `network` and `labels` are shares of the longest of all."""
+    """One structure's shortest code; `network` and `labels` are shares of the longest of all.
+
+    spread: bits by which codes from other random starts differ.
+    """
 
     kind: str
     settings: str
@@ -34,6 +37,7 @@ class CodeRow:
     label_bits: str
     total: str
     more: str
+    spread: str
     network: float
     labels: float
     terms: tuple[tuple[str, str, str], ...]
@@ -132,6 +136,7 @@ def code_rows(sharing: Sharing) -> list[CodeRow]:
             grouped(code.label_bits),
             grouped(code.bits),
             f"+ {grouped(code.bits - best)}" if code.bits > best else MISSING,
+            f"± {grouped(sharing.spread[kind])}" if sharing.spread.get(kind) else MISSING,
             code.network_bits / longest,
             code.label_bits / longest,
             tuple((term.name, term.formula, grouped(term.bits)) for term in code.terms),

@@ -9,9 +9,6 @@ from scratchconv.discovery.sharing import Sharing
 from scratchconv.report.verdict import KeyFigure, Verdict
 from scratchconv.report.wording import accuracy, fixed, grouped, listed, percent, plural
 
-_CLOSE = 0.01
-"""A margin below this share of the shortest code is called a close call."""
-
 STRUCTURES = {
     "none": "no network",
     "dense": "dense",
@@ -111,9 +108,10 @@ def _certainty(findings: Findings) -> list[str]:
             " pairs were one that chance gives once in 10 000 tables."
         ]
     false = 1 - float(graph.confidence.min())
+    share = "less than one in a million" if false < 1e-6 else f"no more than {percent(false)}"
     sentences = [
-        f"{grouped(len(graph))} pairs of positions are neighbours; no more than"
-        f" {percent(max(false, 1e-6))} of them are expected to be chance."
+        f"{grouped(len(graph))} pairs of positions are neighbours; {share} of them are expected to"
+        " be chance."
     ]
     if geometry.shape is not None and geometry.fit > 0:
         sentences.append(
@@ -128,15 +126,13 @@ def _certainty(findings: Findings) -> list[str]:
 
 def _sharing_sentence(sharing: Sharing) -> str:
     kind, best = STRUCTURES[sharing.verdict], sharing.codes[sharing.verdict]
-    others = {k: code.bits for k, code in sharing.codes.items() if k != sharing.verdict}
-    if not others:
+    if len(sharing.codes) < 2:
         return f"No other structure than {kind} could be tried."
-    second = min(others, key=lambda k: others[k])
-    close = sharing.margin < _CLOSE * best.bits
+    doubt = "" if sharing.clear else ", no more than other random starts change: a close call"
     return (
         f"Told with the shortest code ({kind}), the target takes {bits(best.bits)}; the next best"
-        f" ({STRUCTURES[second]}) takes {bits(sharing.margin)} more"
-        f"{', which is a close call' if close else ''}. Test rows were not looked at for this."
+        f" ({STRUCTURES[sharing.runner_up]}) takes {bits(sharing.margin)} more{doubt}. Test rows"
+        " were not looked at for this."
     )
 
 
