@@ -33,6 +33,8 @@ NULL_SAMPLES = 19
 """The smallest p-value that so many samples allow is 1/20."""
 _MOST_UNITS = 128
 _ROUNDS, _STARTS = 15, 3
+_PLACES = 48
+"""Of each unit so many windows are looked through, those that hold most of it."""
 _VALUE_BITS = 8
 """Of one number of a filter: what is lost by rounding lies far below what filters leave open."""
 _VISIBLE = 0.4
@@ -142,40 +144,52 @@ class _Clustering:
 
 def _best(units: Floats, index: Integers, random: np.random.RandomState) -> _Clustering:
     """The clustering that saves most bits, over the numbers of filters and several starts."""
-    views, visible = _views(units, index), index >= 0
+    views = _views(units, index)
     found: list[_Clustering] = []
     worse = 0
     for count in FILTERS:
         if count > max(1, len(units) // 3) or worse == 2:
             break
-        starts = [_clustering(views, visible, count, random) for _ in range(_STARTS)]
+        starts = [_clustering(views, count, random) for _ in range(_STARTS)]
         best = max(one.bits_saved for one in starts)
         worse = worse + 1 if found and best < max(one.bits_saved for one in found) else 0
         found += starts
     return max(found, key=lambda one: one.bits_saved)
 
 
-def _views(units: Floats, index: Integers) -> NDArray[np.float32]:
-    """(units, positions, size): every unit seen at every position, 0 where there is no column."""
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """What each unit looks like through the windows that hold most of it.
+
+    seen: (units, windows, size), 0 where there is no column; visible: which columns there are.
+    position: (units, windows), of each window. positions: of the geometry.
+    """
+
+    seen: NDArray[np.float32]
+    visible: NDArray[np.bool_]
+    position: Integers
+    positions: int
+
+
+def _views(units: Floats, index: Integers) -> _Views:
     beyond = np.concatenate([units, np.zeros((len(units), 1))], axis=1).astype(np.float32)
-    return beyond[:, index]
+    held = np.stack([np.square(one[index]).sum(axis=1) for one in beyond])
+    most = np.sort(np.argsort(-held, axis=1, kind="stable")[:, :_PLACES], axis=1)
+    seen = beyond[np.arange(len(units))[:, None, None], index[most]]
+    return _Views(seen, index[most] >= 0, most, len(index))
 
 
-def _clustering(
-    views: NDArray[np.float32],
-    visible: NDArray[np.bool_],
-    count: int,
-    random: np.random.RandomState,
-) -> _Clustering:
-    units, positions, size = views.shape
+def _clustering(views: _Views, count: int, random: np.random.RandomState) -> _Clustering:
+    units, _, size = views.seen.shape
+    every = np.arange(units)
     # Through the window that holds most of it, a unit is a first guess of a filter.
-    held = np.square(views).sum(axis=2)
-    guesses = views[np.arange(units), held.argmax(axis=1)].astype(np.float64)
+    held = np.square(views.seen).sum(axis=2)
+    guesses = views.seen[every, held.argmax(axis=1)].astype(np.float64)
     filters = _starts(guesses, count, random)
     previous = -1.0
     for _ in range(_ROUNDS):
-        filter_of, centre_of, amplitude = _placed(views, visible, filters)
-        seen = views[np.arange(units), centre_of].astype(np.float64)
+        filter_of, window_of, amplitude = _placed(views, filters)
+        seen = views.seen[every, window_of].astype(np.float64)
         for k in range(count):
             own = seen[filter_of == k]
             if len(own):
@@ -184,9 +198,9 @@ def _clustering(
         if energy - previous < 1e-6 * units:
             break
         previous = energy
-    filter_of, centre_of, amplitude = _placed(views, visible, filters)
-    saved = _bits_saved(held.max(axis=1), amplitude, size, count, positions)
-    return _Clustering(filters, filter_of, centre_of, amplitude, saved)
+    filter_of, window_of, amplitude = _placed(views, filters)
+    saved = _bits_saved(held.max(axis=1), amplitude, size, count, views.positions)
+    return _Clustering(filters, filter_of, views.position[every, window_of], amplitude, saved)
 
 
 def _starts(guesses: Floats, count: int, random: np.random.RandomState) -> Floats:
@@ -200,17 +214,15 @@ def _starts(guesses: Floats, count: int, random: np.random.RandomState) -> Float
     return np.asarray(directions[chosen])
 
 
-def _placed(
-    views: NDArray[np.float32], visible: NDArray[np.bool_], filters: Floats
-) -> tuple[Integers, Integers, Floats]:
-    """For each unit the filter and the position at which it explains most, and its amplitude.
+def _placed(views: _Views, filters: Floats) -> tuple[Integers, Integers, Floats]:
+    """For each unit the filter and the window at which it explains most, and its amplitude.
 
     At an edge only the part of a filter that lies on columns counts, and is scaled to norm 1.
     """
-    units = len(views)
-    inside = visible @ np.square(filters).T  # (positions, filters), at most 1
+    units = len(views.seen)
+    inside = views.visible @ np.square(filters).T.astype(np.float32)  # at most 1
     scale = np.where(inside >= _VISIBLE, 1 / np.sqrt(np.maximum(inside, _VISIBLE)), 0)
-    overlap = (views @ filters.T.astype(np.float32)) * scale.astype(np.float32)
+    overlap = (views.seen @ filters.T.astype(np.float32)) * scale
     flat = overlap.reshape(units, -1)
     best = np.abs(flat).argmax(axis=1)
     amplitude = flat[np.arange(units), best].astype(np.float64)

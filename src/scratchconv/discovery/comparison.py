@@ -3,7 +3,8 @@
 Everyone's settings are chosen on the same rows held out of the training rows, from as many settings
 each, by fits of an eighth of the work; the chosen one is fitted again to all training rows, and the
 test rows are looked at once. Work is counted in multiply-adds, and everyone may do as much of it:
-networks that need little of it for a pass over the rows make more passes, 30 at most.
+networks that need little of it for a pass over the rows make more passes, 30 at most. Of large
+tables it is as much as three passes of the narrowest compiled network need.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from scratchconv.discovery.fitting import Samples
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.network_training import (
     Course,
-    passes_within,
     steps_of,
     train_network,
     work_of_a_row,
@@ -37,11 +37,11 @@ from scratchconv.errors import Collapse, InvalidArgument
 
 HELD_OUT = 0.2
 LEARNING_RATES = (0.1, 0.03)
-WORK = 6e11
+WORK = 4e11
 """Multiply-adds of one fit: half a minute of two cores, and as much again to choose settings."""
 _TRIAL = 1 / 8
 """Of the work goes into each of the settings that are tried."""
-_LEAST_PASSES, _LEAST_TRIAL, _MOST_PASSES = 5.0, 1.0, 30.0
+_LEAST_PASSES, _MOST_PASSES = 3, 30
 _BATCH = 128
 _CHUNK = 1024
 
@@ -109,7 +109,8 @@ def compare_networks(
         true_geometry: where the columns really lie, if that is known: the same convolution is then
             compiled for it, or one of window 3 if what was found is not shared.
         learned: see `compile_network`; only the compiled network begins with it.
-        work: multiply-adds of a fit. Networks make at least 5 passes over the rows and at most 30.
+        work: multiply-adds of a fit, or more, if the narrowest compiled network makes fewer than
+            three passes over the rows with them. None makes more than 30.
         batch_size: rows of a step.
         hidden: widths of the dense network.
         trees: whether to fit gradient-boosted trees; see `boosted_trees` for their bounds.
@@ -126,17 +127,23 @@ def compare_networks(
         )
     outputs = outputs_of(train)
 
+    def compiled(width: int) -> nn.Sequential:
+        assert structure is not None
+        return compile_network(
+            structure, geometry, d, outputs, learned=learned, width=width, seed=seed
+        )
+
+    if structure is not None:
+        narrowest = compiled(min(widths_to_try(structure)))
+        work = max(work, _LEAST_PASSES * work_of_a_row(narrowest, d) * len(train))
+
     def network(
         name: str, widths: Sequence[int], new: Callable[[int], nn.Sequential]
     ) -> _Contender:
         def fit(samples: Samples, settings: dict[str, float], part: float) -> _Fitted:
             fresh = new(int(settings["width"]))
-            passes = passes_within(
-                part * work,
-                work_of_a_row(fresh, d) * len(samples),
-                least=_LEAST_PASSES if part == 1 else _LEAST_TRIAL,
-                most=_MOST_PASSES,
-            )
+            of_a_pass = work_of_a_row(fresh, d) * len(samples)
+            passes = min(part * work / of_a_pass, _MOST_PASSES)
             steps = steps_of(passes, len(samples), batch_size)
             course = Course(steps, batch_size, settings["lr"])
             train_network(fresh, samples, course=course, seed=seed)
@@ -156,15 +163,7 @@ def compare_networks(
         )
     ]
     if structure is not None:
-        contenders.append(
-            network(
-                "compiled",
-                widths_to_try(structure),
-                lambda width: compile_network(
-                    structure, geometry, d, outputs, learned=learned, width=width, seed=seed
-                ),
-            )
-        )
+        contenders.append(network("compiled", widths_to_try(structure), compiled))
     if true_geometry is not None:
         shared = structure is not None and structure.kind == "shared"
         true = structure if shared and structure is not None else Structure("shared", 8, 3)

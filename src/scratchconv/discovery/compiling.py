@@ -84,7 +84,9 @@ def compile_network(
         support = torch.from_numpy(learned != 0)
     found = None
     if structure.kind == "shared" and learned is not None and geometry is not None:
-        found = shared_filters(learned, geometry, window=structure.window, seed=seed)
+        found = shared_filters(
+            learned, geometry, window=structure.window, null_samples=1, seed=seed
+        )
     structure = Structure(structure.kind, wide, structure.window, structure.pool)
     network = new_structured_network(structure, geometry, columns, outputs, seed, support=support)
     start_from(network, structure, geometry, learned, found)

@@ -163,11 +163,6 @@ def _counted(network: nn.Sequential, columns: int) -> tuple[int, int]:
     return products, written
 
 
-def passes_within(work: float, of_a_pass: float, *, least: float, most: float) -> float:
-    """So many passes that they take `work`, but from `least` to `most` of them."""
-    return min(max(work / of_a_pass, least), most)
-
-
 def steps_of(passes: float, rows: int, batch_size: int) -> int:
     """The steps of so many passes over the rows, at least one."""
     return max(1, math.ceil(passes * batches_of(rows, batch_size)))
