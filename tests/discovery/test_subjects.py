@@ -125,3 +125,12 @@ def test_options_of_files_are_refused_with_a_dataset_and_names_are_helped(tmp_pa
         read_subject("digits", target="y")
     with pytest.raises(InvalidArgument, match=r"Did you mean 'digits'"):
         read_subject("digit")
+
+
+def test_large_numbers_keep_what_they_differ_by(tmp_path):
+    X = 1.6e9 + np.random.RandomState(0).randn(100, 3)
+    np.save(tmp_path / "times.npy", X)
+    subject = read_subject(str(tmp_path / "times.npy"))
+    assert np.array_equal(subject.X, X)
+    deviation = whitened(subject, 1e-6).X.std(axis=0)
+    np.testing.assert_allclose(deviation, 1, atol=0.01)

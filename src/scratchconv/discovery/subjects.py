@@ -37,19 +37,19 @@ _CHUNK = 4096
 class Subject:
     """A table to look at.
 
-    X: float32 (n, d); y: (n,) or None; names: of the columns; task: None without y.
+    X: float32 or float64 (n, d); y: (n,) or None; names: of the columns; task: None without y.
     test: rows and targets for the final comparison; None: part of the rows is to be held out.
     true_geometry: where the columns lie, if that is known.
     """
 
-    X: NDArray[np.float32]
+    X: NDArray[Any]
     y: NDArray[Any] | None
     names: tuple[str, ...]
     task: Task | None
-    test: tuple[NDArray[np.float32], NDArray[Any]] | None
+    test: tuple[NDArray[Any], NDArray[Any]] | None
     true_geometry: Geometry | None
 
-    def examples(self) -> NDArray[np.float32]:
+    def examples(self) -> NDArray[Any]:
         """A few rows from all over the table, standardised where columns are not on one scale."""
         spread = np.linspace(0, len(self.X) - 1, min(_SHOWN, len(self.X))).astype(np.int64)
         rows, deviation = self.X[spread], self.X.std(axis=0)
@@ -60,7 +60,7 @@ class Subject:
         if live.max() < _ALIKE * middle and live.min() > middle / _ALIKE:
             return rows
         scaled = (rows - self.X.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-        return np.asarray(scaled, np.float32)
+        return np.asarray(scaled)
 
 
 def read_subject(
@@ -101,8 +101,7 @@ def read_subject(
             raise unknown_name("dataset or kind of file", name, (*DATASETS, *ENDINGS))
         table = read_table(path, target=target, task=task, drop=drop)
         line = _line_of(table.names) if ordered else None
-        X = table.X.astype(np.float32, copy=False)
-        subject = Subject(X, table.y, table.names, table.task, None, line)
+        subject = Subject(table.X, table.y, table.names, table.task, None, line)
     return _fewer(subject, rows, seed)
 
 
@@ -144,12 +143,17 @@ def whitened(subject: Subject, ridge: float) -> Subject:
         raise InvalidArgument("every column holds one value only: there is nothing to whiten")
     scale = 1 / np.sqrt(np.maximum(values, 0) + ridge * values.mean())
     map_of = ((vectors * scale) @ vectors.T).astype(np.float32)
-    centre = mean.astype(np.float32)
+
+    def white(X: NDArray[Any]) -> NDArray[np.float32]:
+        # The mean is subtracted in float64: of large numbers float32 would leave nothing.
+        parts = [(X[i : i + _CHUNK] - mean).astype(np.float32) for i in range(0, len(X), _CHUNK)]
+        return np.concatenate([part @ map_of for part in parts])
+
     test = subject.test
     return replace(
         subject,
-        X=(subject.X - centre) @ map_of,
-        test=None if test is None else ((test[0] - centre) @ map_of, test[1]),
+        X=white(subject.X),
+        test=None if test is None else (white(test[0]), test[1]),
     )
 
 
