@@ -6,6 +6,7 @@ whether weights can be shared, and networks of the structure that was found besi
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def discover(
         samples = scaling.samples(table, targets.values)
         with clock.stage("receptive fields") as told:
             fields = receptive_fields(samples, seed=seed, progress=told)
-        with clock.stage("sharing"):
+        with clock.stage("sharing") as told:
             few = samples.part(_drawn(np.arange(len(samples)), SHARING_ROWS, seed))
             sharing = find_sharing(
                 few,
@@ -128,9 +129,10 @@ def discover(
                 learned=fields,
                 geometry_known=place.source == "data",
                 seed=seed,
+                progress=_counted(told),
             )
         if tested is not None:
-            with clock.stage("networks"):
+            with clock.stage("networks") as told:
                 compared = tuple(
                     compare_networks(
                         samples,
@@ -140,6 +142,7 @@ def discover(
                         true_geometry=true_geometry,
                         learned=fields,
                         seed=seed,
+                        progress=_counted(told),
                     )
                 )
     return Findings(
@@ -178,6 +181,17 @@ class _Clock:
         yield told
         self.seconds[name] = time.perf_counter() - start
         told(1, 1)
+
+
+def _counted(told: Callable[[int, int], None]) -> Callable[[object], None]:
+    """Tells how many were done; there is at least one more to come."""
+    done = itertools.count(1)
+
+    def count(_: object) -> None:
+        number = next(done)
+        told(number, number + 1)
+
+    return count
 
 
 def _checked_names(names: Sequence[str] | None, columns: int) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from scratchconv.discovery.fitting import MULTIPLES, Budget, Samples
 from scratchconv.discovery.graph import Floats32
 
 HIDDEN = (256, 64)
-BUDGET = Budget.of(steps=2_000, batch_size=128, lr=0.1)
+MOST_STEPS, PASSES = 2_000, 100
+"""Of every training, whichever ends first."""
+_BATCH, _LR = 128, 0.1
 HELD_OUT = 0.2
 """Of the rows, to choose λ."""
 
@@ -20,7 +22,7 @@ HELD_OUT = 0.2
 def receptive_fields(
     samples: Samples,
     *,
-    budget: Budget = BUDGET,
+    max_steps: int = MOST_STEPS,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Floats32:
@@ -31,7 +33,7 @@ def receptive_fields(
 
     Args:
         samples: standardised rows; columns that are 0 throughout get no weights.
-        budget: of every training.
+        max_steps: of every training.
         seed: of weights, batches and the rows held out.
         progress: called with the trainings done, and those there will be.
 
@@ -48,17 +50,23 @@ def receptive_fields(
     order = np.random.RandomState(seed).permutation(len(samples))
     cut = int(np.ceil(HELD_OUT * len(samples)))
     learned, held_out = samples.part(np.sort(order[cut:])), samples.part(np.sort(order[:cut]))
-    penalties = [
-        budget.penalty(multiple, (len(unused), *HIDDEN)) for multiple in MULTIPLES if multiple
-    ]
+    widths = (len(unused), *HIDDEN)
+    multiples = [multiple for multiple in MULTIPLES if multiple]
+    shorter, budget = (_budget(len(rows), max_steps) for rows in (learned, samples))
     tried = []
-    for done, penalty in enumerate(penalties):
-        tried += fitting.search(new, learned, held_out, [penalty], budget, seed)
+    for done, multiple in enumerate(multiples):
+        penalty = shorter.penalty(multiple, widths)
+        tried += fitting.search(new, learned, held_out, [penalty], shorter, seed)
         if progress is not None:
-            progress(done + 1, len(penalties) + 1)
+            progress(done + 1, len(multiples) + 1)
+    chosen = multiples[tried.index(fitting.best(tried))]
     network = new()
-    fitting.train(network, samples, fitting.best(tried).penalty, budget, seed)
+    fitting.train(network, samples, budget.penalty(chosen, widths), budget, seed)
     weights = fitting.first_layer(network).weight.detach().numpy()
     norms = np.linalg.norm(weights, axis=1)
     strongest = np.argsort(-norms, kind="stable")[: int((norms > 0).sum())]
     return np.asarray(weights[strongest], np.float32)
+
+
+def _budget(samples: int, max_steps: int) -> Budget:
+    return Budget.of(min(max_steps, PASSES * fitting.batches_of(samples, _BATCH)), _BATCH, _LR)
