@@ -256,18 +256,38 @@ def test_the_compiled_network_pays_and_the_test_rows_choose_nothing():
     other = samples.part(np.arange(1190, 1200))
     options = {"work": 2e7, "hidden": (32,), "batch_size": 50}
     structure = Structure("shared", 4, 3, 1)
-    found = compare_networks(
-        train, test, structure, geometry, true_geometry=geometry, trees=True, **options
-    )
+    options |= {"trees": False}
+    found = compare_networks(train, test, structure, geometry, true_geometry=geometry, **options)
     by_name = {one.name: one for one in found}
-    assert list(by_name) == ["dense", "compiled", "true convolution", "boosted trees"]
+    assert list(by_name) == ["dense", "compiled", "true convolution"]
     assert by_name["compiled"].test > by_name["dense"].test + 0.05
     assert by_name["compiled"].test == by_name["true convolution"].test  # the same geometry
-    again = compare_networks(train, other, structure, geometry, trees=False, **options)
+    again = compare_networks(train, other, structure, geometry, **options)
     assert [one.name for one in again] == ["dense", "compiled"]
     for one in again:
         assert one.settings == by_name[one.name].settings
         assert one.validation == by_name[one.name].validation
+
+
+def test_all_contenders_may_do_the_same_work():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(150, 8))
+    samples = standard_samples(x, (x[:, 0] > 0).astype(int))
+    shown = []
+    options = {"hidden": (8,), "batch_size": 50, "progress": shown.append}
+    dense, trees = compare_networks(samples, samples, None, None, work=150 * 2e3, **options)
+    assert (dense.name, trees.name) == ("dense", "boosted trees")
+    assert shown == [dense, trees]
+    fresh = compile_network(Structure("dense", 8), None, 8, 2, width=int(dense.settings["width"]))
+    of_a_row = work_of_a_row(fresh, 8)
+    assert dense.settings["passes"] == pytest.approx(2e3 / of_a_row, abs=0.01)
+    assert (trees.settings["rows"], trees.settings["columns"]) == (150, 8)
+    assert trees.settings["rounds"] <= 20  # the least, for so little work
+    assert trees.test > 0.9
+    structure, line = Structure("shared", 2, 3), shuffled((8,))
+    options["trees"] = False
+    _, compiled = compare_networks(samples, samples, structure, line, work=1, **options)
+    assert compiled.settings["passes"] >= 3 or compiled.settings["width"] > 16
 
 
 def test_scores():
