@@ -45,8 +45,8 @@ class Sharing:
         how likely that is by chance; None without a layer or a geometry. Evidence beside the bits,
         which alone decide.
     tried: every code, in the order it was tried.
-    spread: of each kind, how far codes of its best structure lie apart when it is trained from
-        other weights. It tells how much a difference in bits means.
+    spread: of each kind, how far the middle one of the codes of its best structure, trained from
+        several starts, lies above the shortest. It tells how much a difference in bits means.
     """
 
     verdict: Verdict
@@ -74,7 +74,8 @@ class Sharing:
     @property
     def clear(self) -> bool:
         """Whether the margin is wider than what other starts change in the two shortest codes."""
-        return self.margin > max(self.spread[self.verdict], self.spread[self.runner_up])
+        doubts = [self.spread.get(kind, 0) for kind in (self.verdict, self.runner_up)]
+        return self.margin > max(doubts)
 
 
 def find_sharing(

@@ -149,9 +149,10 @@ class Search:
     tried: list[NetworkCode] = field(default_factory=list)
 
     def climb(self, lattice: Lattice) -> int | None:
-        """Try structures of a kind; returns how far codes of the best and its restarts lie apart.
+        """Try structures of a kind, and the best of them again from other weights.
 
-        None where training diverges everywhere.
+        Returns how far the middle one of these last codes lies above the shortest: a start that
+        fails says little, one that alone succeeds much. None where training diverges everywhere.
         """
         known: dict[Point, NetworkCode | None] = {}
 
@@ -168,8 +169,8 @@ class Search:
                 break
             here = best
         again = [self.code(*lattice.at(here), self.seed + 1 + i) for i in range(self.restarts)]
-        lengths = [code.bits for code in (known[here], *again) if code is not None]
-        return max(lengths) - min(lengths) if lengths else None
+        lengths = sorted(code.bits for code in (known[here], *again) if code is not None)
+        return lengths[len(lengths) // 2] - lengths[0] if lengths else None
 
     def code(self, structure: Structure, multiple: float, seed: int) -> NetworkCode | None:
         """Of a network trained for it; None if that diverges at a ninth of the rate, too."""
