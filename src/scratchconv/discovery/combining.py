@@ -3,10 +3,9 @@
 Each source says two things of a pair. Its *score*, how near the two appear, decides which pairs
 are candidates; its *p-value*, the chance of such a score under its own null, which are believed.
 
-- Scores are added in deviations of their nulls, weighted by how far each source's scores spread
-  beyond chance (Liptak, "On the combination of independent tests", Magyar Tud. Akad. Mat. Kutató
-  Int. Közl. 3, 1958; weights by effect are the best). Where one source tells much more than the
-  other, its order of the pairs is hardly disturbed.
+- Candidates are those of the source that sees more: which believes more edges by itself. Orders are
+  not mixed, for a good one is only spoiled by a worse (on whitened photographs, adding the scores
+  up took the edges' precision from 0.99 to 0.82).
 - p-values are joined by Fisher's method (Statistical Methods for Research Workers, 1932): −2 Σ ln p
   has a chi-squared distribution with four degrees of freedom. A source that knows nothing of a pair
   costs the other little there: no method loses less in the long run (Littell and Folks, J. American
@@ -35,22 +34,17 @@ from scratchconv.discovery.unsupervised import (
     relative_neighbours,
 )
 
-_EVEN = 0.5
-"""Added to what is beyond chance, in null variances: keeps weights even where there is nothing."""
-
 
 @dataclass(frozen=True, eq=False)
 class PositionEvidence:
     """What is known of every pair of positions.
 
-    scores: float32 (positions, positions), higher is nearer; in deviations of the null.
-    signal: the root of the variance of the columns' scores beyond chance, in null variances.
+    scores: float32 (positions, positions), higher is nearer.
     test: the chances of given pairs.
     structure: no pair is believed unless the best has a false-discovery rate below this.
     """
 
     scores: Floats32
-    signal: float
     test: Callable[[Integers], EdgeChances]
     structure: float
 
@@ -71,7 +65,6 @@ def data_evidence(found: Dependence, channels: Channels) -> PositionEvidence:
     """Of the data alone."""
     return PositionEvidence(
         position_scores(found, channels),
-        _signal(found.score, 1.0),
         lambda pairs: position_p_values(found, channels, pairs),
         STRUCTURE,
     )
@@ -83,27 +76,21 @@ def label_evidence(found: Evidence, channels: Channels) -> PositionEvidence:
     The sample has to be large to tell of chances as small as `STRUCTURE` asks for; `co_selection`
     has a sharper test before it, and its own bound stands here.
     """
-    deviation = max(float(found.null.std(dtype=np.float64)), 1e-6)
-    scores = position_scores(found, channels) / np.float32(deviation)
     return PositionEvidence(
-        scores,
-        _signal(found.score, deviation),
+        position_scores(found, channels),
         lambda pairs: position_p_values(found, channels, pairs),
         LEARNED_STRUCTURE,
     )
 
 
-def combined_evidence(first: PositionEvidence, second: PositionEvidence) -> PositionEvidence:
-    """Both together, whether they show structure or not."""
-    total = np.hypot(first.signal, second.signal)
-    weights = [np.float32(each.signal / total) for each in (first, second)]
-    scores = weights[0] * first.scores + weights[1] * second.scores
+def combined_evidence(leading: PositionEvidence, other: PositionEvidence) -> PositionEvidence:
+    """Both together: the scores of the one that sees more, the chances of both."""
 
     def test(pairs: Integers) -> EdgeChances:
-        chances = fisher(first.test(pairs).p_values, second.test(pairs).p_values)
+        chances = fisher(leading.test(pairs).p_values, other.test(pairs).p_values)
         return EdgeChances(pairs, chances)
 
-    return PositionEvidence(scores, float(total), test, max(first.structure, second.structure))
+    return PositionEvidence(leading.scores, test, max(leading.structure, other.structure))
 
 
 def fisher(first: Floats, second: Floats) -> Floats:
@@ -111,13 +98,3 @@ def fisher(first: Floats, second: Floats) -> Floats:
     tiny = np.finfo(np.float64).tiny
     log = np.log(np.maximum(first, tiny)) + np.log(np.maximum(second, tiny))
     return np.asarray(np.exp(log) * (1 - log))
-
-
-def _signal(scores: Floats32, deviation: float) -> float:
-    """How far the scores of all pairs spread beyond chance, whose deviation is given."""
-    d = len(scores)
-    pairs = d * (d - 1)
-    total = scores.sum(dtype=np.float64)  # the diagonal is 0
-    squares = np.einsum("ij,ij->", scores, scores, dtype=np.float64)
-    variance = squares / pairs - (total / pairs) ** 2
-    return float(np.sqrt(max(variance / deviation**2 - 1, 0.0) + _EVEN))

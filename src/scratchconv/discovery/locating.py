@@ -110,7 +110,8 @@ def located(found: Dependence | None, learned: Evidence | None, live: NDArray[np
         raise InvalidArgument("there is no source: give dependence, learned evidence, or both")
     graphs = {source: evidence.graph() for source, evidence in by_source.items()}
     if len(by_source) == 2:
-        both = combined_evidence(by_source["data"], by_source["labels"])
+        leading, other = sorted(by_source, key=lambda source: -len(graphs[source]))
+        both = combined_evidence(by_source[leading], by_source[other])
         by_source["both"], graphs["both"] = both, _combined_graph(both, graphs)
     source = _believed_source(graphs)
     evidence, graph = by_source[source], graphs[source]
