@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils
 
 # Lanes of an AVX-512 register; LLVM splits vectors where registers are shorter.
 LANES = 16
@@ -19,6 +20,21 @@ def array_data(context: Any, builder: Any, signature: Any, arguments: Any, posit
     """Pointer to the first element of an array argument of an intrinsic."""
     struct = context.make_array(signature.args[position])
     return struct(context, builder, arguments[position]).data
+
+
+def array_size(context: Any, builder: Any, signature: Any, arguments: Any, position: int) -> Any:
+    """How many elements an array argument of an intrinsic has."""
+    struct = context.make_array(signature.args[position])
+    return struct(context, builder, arguments[position]).nitems
+
+
+def prefetch(builder: Any, pointer: Any) -> None:
+    """Ask for the cache line that `pointer` lies in, to be read soon; nothing waits for it."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, LANE, LANE, LANE])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, into_the_nearest, data = LANE(0), LANE(3), LANE(1)
+    builder.call(function, [builder.bitcast(pointer, byte), read, into_the_nearest, data])
 
 
 def in_every_lane(builder: Any, number: Any, lanes: int = LANES) -> Any:

@@ -27,8 +27,10 @@ from scratchconv.kernels.llvm_pieces import (
     LANE,
     LANES,
     array_data,
+    array_size,
     in_every_lane,
     loop,
+    prefetch,
     vector_pointer,
 )
 
@@ -38,6 +40,10 @@ _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _BITS = ir.VectorType(LANE, LANES)
 _ZEROS = ir.Constant(_VECTOR, [0.0] * LANES)
 _FUSED = ("contract",)
+
+# Rows of samples are asked for this many non-zeros before they are read. Where they lie is known
+# from the indices alone, and to wait for the third level of cache would take longer than the sums.
+_AHEAD = 4
 
 Emitter = Callable[..., Any]
 Typing = tuple[Any, Emitter] | None
@@ -60,6 +66,21 @@ def _load_pair(builder: Any, base: Any, place: Any, bfloat16: bool) -> tuple[Any
         builder.load(vector_pointer(builder, base, place), align=4),
         builder.load(vector_pointer(builder, base, after), align=4),
     )
+
+
+def _row_ahead(builder: Any, columns: Any, k: Any, last: Any, rows: Any, samples: Any) -> Any:
+    """Pointer to the row that non-zero `k + _AHEAD` reads, or `last`, the last one stored."""
+    later = builder.add(k, INDEX(_AHEAD))
+    later = builder.select(builder.icmp_signed("<", later, last), later, last)
+    column = builder.zext(builder.load(builder.gep(columns, [later])), INDEX)
+    return builder.gep(rows, [builder.mul(column, samples)])
+
+
+def _prefetch_pair(builder: Any, base: Any, place: Any, bfloat16: bool) -> None:
+    """Ask for the 32 values at `base[place]`."""
+    prefetch(builder, builder.gep(base, [place]))
+    if not bfloat16:
+        prefetch(builder, builder.gep(base, [builder.add(place, INDEX(LANES))]))
 
 
 def _weighted_sum(
@@ -97,6 +118,7 @@ def _emit_weighted_sum(context: Any, builder: Any, signature: Any, arguments: An
 
     _, _, _, begin, end, _, samples, start, _, _ = arguments
     values, columns, rows, sums = array(0), array(2), array(5), array(8)
+    last = builder.sub(array_size(context, builder, signature, arguments, 2), INDEX(1))
     indirect = not isinstance(signature.args[1], types.NoneType)
     positions = array(1) if indirect else None
     bfloat16 = signature.args[5].dtype == types.uint16
@@ -107,6 +129,10 @@ def _emit_weighted_sum(context: Any, builder: Any, signature: Any, arguments: An
         if indirect:
             position = builder.zext(builder.load(builder.gep(positions, [k])), INDEX)
         value = in_every_lane(builder, builder.load(builder.gep(values, [position])))
+        later = _row_ahead(builder, columns, k, last, rows, samples)
+        for place in stretches:
+            at = builder.add(start, INDEX(place))
+            _prefetch_pair(builder, later, at, bfloat16)
         column = builder.zext(builder.load(builder.gep(columns, [k])), INDEX)
         row = builder.gep(rows, [builder.add(builder.mul(column, samples), start)])
         for number, place in enumerate(stretches):
@@ -196,8 +222,15 @@ def _emit_dot_products(context: Any, builder: Any, signature: Any, arguments: An
         return builder.gep(rows, [builder.mul(builder.zext(column, INDEX), samples)])
 
     others = [row(number) for number in range(count)]
+    last = builder.sub(array_size(context, builder, signature, arguments, 1), INDEX(1))
+    later = [
+        _row_ahead(builder, columns, builder.add(first, INDEX(number)), last, rows, samples)
+        for number in range(count)
+    ]
     with loop(builder, INDEX(0), width, PAIR, [_ZEROS] * (2 * count)) as (place, totals):
         mine = _load_pair(builder, ordered, place, bfloat16=False)
+        for row_ahead in later:
+            _prefetch_pair(builder, row_ahead, place, bfloat16)
         for number, other in enumerate(others):
             theirs = _load_pair(builder, other, place, bfloat16)
             for total, x, y in zip((2 * number, 2 * number + 1), mine, theirs, strict=True):
