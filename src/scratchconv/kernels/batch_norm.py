@@ -1,4 +1,5 @@
-"""Bias, BatchNorm and ReLU on feature-major activations, forward and backward, row by row.
+"""Bias, BatchNorm and ReLU on feature-major activations, row by row; the way back is in
+`batch_norm_backward`.
 
 What stands behind a sparse product costs more than the product at 1 % density if it passes over
 memory for itself. Here a unit's outputs are normalised while they lie in the nearest cache, as
@@ -6,6 +7,9 @@ they come from the product (`sparse_units`) or from a dense matrix product (`den
 
 Ioffe & Szegedy 2015, Algorithm 1 and the equations of §3: with y = Σ w x + b over the samples of a
 batch, x̂ = (y − mean) / √(variance + ε), z = max(0, γ x̂ + β). Subnormal results become zero.
+
+A unit whose weights are all zero has no variance: x̂ is 0 for every sample, z one number, and dY
+what is left of dZ without its mean. Neither pass reads or writes its x̂ or sums anything.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 from scratchconv.kernels.bfloat16 import read, write
 from scratchconv.kernels.compilation import (
@@ -51,6 +56,8 @@ class Units:
     eps: ε of BatchNorm.
     statistics: `NONE` (no BatchNorm), `BATCH` (of the batch, in training) or `GIVEN`.
     relu: whether ReLU follows.
+
+    With `BATCH` a unit whose variance is zero, as float32, is constant: its x̂ is not written.
     """
 
     bias: Float32Array
@@ -70,24 +77,6 @@ class Units:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class UnitGradients:
-    """Gradients of the loss, float32 (units,), and the lengths that safe screening needs.
-
-    bias, scale, shift: with respect to b, γ and β.
-    square: Σ dY² over the samples, of dY as it was rounded.
-    """
-
-    bias: Float32Array
-    scale: Float32Array
-    shift: Float32Array
-    square: Float32Array
-
-    @classmethod
-    def empty(cls, units: int) -> UnitGradients:
-        return cls(*np.empty((4, units), np.float32))
-
-
 def units_plain(sums: Float32Array, units: Units, normalised: Activations) -> Float32Array:
     """Plain twin: what `dense_units` makes of `sums` (units, samples), in float32.
 
@@ -98,34 +87,21 @@ def units_plain(sums: Float32Array, units: Units, normalised: Activations) -> Fl
         units.mean[:], units.variance[:] = y.mean(1), y.var(1)
     if units.statistics != NONE:
         y = (y - units.mean[:, None]) / np.sqrt(units.variance[:, None] + units.eps)
+        constant = constant_plain(units)
+        y[constant] = 0
         if normalised.size:
-            normalised[:] = y
+            normalised[~constant] = y[~constant]
         y = units.scale[:, None] * y + units.shift[:, None]
     return np.where(y < SMALLEST_NORMAL, _ZERO, y) if units.relu else y
 
 
-def units_backward_plain(
-    gradient: Float32Array, outputs: Float32Array, normalised: Float32Array, units: Units
-) -> tuple[Float32Array, UnitGradients]:
-    """Plain twin of `units_backward`, in float32: dY and the gradients of the units."""
-    d = np.where(outputs > 0, gradient, _ZERO) if units.relu else gradient
-    result = UnitGradients.empty(len(d))
-    result.shift[:] = d.sum(1)
-    result.scale[:] = (d * normalised).sum(1) if units.statistics != NONE else 0
-    dy = d
-    if units.statistics != NONE:
-        inverse = (units.scale / np.sqrt(units.variance + np.float32(units.eps)))[:, None]
-        if units.statistics == BATCH:
-            samples = d.shape[1]
-            d = d - (result.shift[:, None] + normalised * result.scale[:, None]) / samples
-        dy = inverse * d
-    result.bias[:] = dy.sum(1)
-    result.square[:] = (dy * dy).sum(1)
-    return dy, result
+def constant_plain(units: Units) -> NDArray[np.bool_]:
+    constant: NDArray[np.bool_] = units.variance == 0
+    return constant & (units.statistics == BATCH and units.eps > 0)
 
 
 @compiled_reduction
-def _sum(row: Float32Array, samples: int) -> np.float32:
+def row_sum(row: Float32Array, samples: int) -> np.float32:
     total: np.float32 = np.float32(0)
     for s in range(samples):
         total += row[s]
@@ -133,19 +109,32 @@ def _sum(row: Float32Array, samples: int) -> np.float32:
 
 
 @compiled_reduction
-def _sum_of_squares(row: Float32Array, samples: int, centre: np.float32) -> np.float32:
+def row_sum_of_squares(row: Float32Array, samples: int, centre: np.float32) -> np.float32:
     total: np.float32 = np.float32(0)
     for s in range(samples):
         total += (row[s] - centre) * (row[s] - centre)
     return total
 
 
-@compiled_reduction
-def _sum_of_products(row: Float32Array, others: Activations, unit: int, samples: int) -> np.float32:
-    total: np.float32 = np.float32(0)
-    for s in range(samples):
-        total += row[s] * read(others, unit, s)
-    return total
+@compiled_inline
+def is_constant(variance: np.float32, eps: np.float32, statistics: int) -> bool:
+    """Whether x̂ is 0 for every sample. Without ε it is 0/0."""
+    return statistics == BATCH and variance == _ZERO and eps > _ZERO
+
+
+@compiled_inline
+def _level(scale: np.float32, shift: np.float32, relu: bool) -> np.float32:
+    """z of a unit that is constant; NaN where γ is not finite."""
+    y = _ZERO * scale + shift
+    small = y < SMALLEST_NORMAL if relu else abs(y) < SMALLEST_NORMAL
+    level: np.float32 = _ZERO if small else y
+    return level
+
+
+@compiled_inline
+def fill_row(rows: Activations, row: int, number: np.float32) -> None:
+    for s in range(rows.shape[1]):
+        write(rows, row, s, number)
 
 
 @compiled_inline
@@ -168,9 +157,12 @@ def _finish(
     factor, offset = _ONE, bias[unit]
     if statistics != NONE:
         if statistics == BATCH:
-            centre = _sum(sums, samples) / np.float32(samples)
-            variance[unit] = _sum_of_squares(sums, samples, centre) / np.float32(samples)
+            centre = row_sum(sums, samples) / np.float32(samples)
+            variance[unit] = row_sum_of_squares(sums, samples, centre) / np.float32(samples)
             mean[unit] = centre + bias[unit]
+            if is_constant(variance[unit], eps, statistics):
+                fill_row(outputs, unit, _level(scale[unit], shift[unit], relu))
+                return
         inverse = _ONE / np.sqrt(variance[unit] + eps)
         centre = mean[unit] - bias[unit]
         if normalised.shape[0] > 0:
@@ -208,7 +200,8 @@ def sparse_units(
     Args:
         weight: W, (units, features).
         inputs: X, (features, samples).
-        normalised: (units, samples), of the same dtype; (0, 0) where x̂ is not wanted.
+        normalised: (units, samples), of the same dtype; (0, 0) where x̂ is not wanted. That of
+            units that are constant is left as it was.
         outputs: (units, samples), of the same dtype.
     """
     scratch = np.empty((weight.blocks.size, outputs.shape[1]), np.float32)
@@ -241,6 +234,11 @@ def _sparse_units(
     for block in prange(blocks.size - 1):
         sums = scratch[block]
         for unit in range(blocks[block], blocks[block + 1]):
+            reads_nothing = offsets[unit] == offsets[unit + 1]
+            if reads_nothing and is_constant(_ZERO, eps, statistics):
+                mean[unit], variance[unit] = bias[unit], _ZERO
+                fill_row(outputs, unit, _level(scale[unit], shift[unit], relu))
+                continue
             product(values, None, columns, offsets[unit], offsets[unit + 1], inputs, sums)
             _finish(
                 *(sums, unit, bias, scale, shift, mean, variance, eps, statistics, relu),
@@ -284,81 +282,3 @@ def _dense_units(
                 *(sums, unit, bias, scale, shift, mean, variance, eps, statistics, relu),
                 *(normalised, outputs),
             )
-
-
-def units_backward(
-    gradient: Activations,
-    outputs: Activations,
-    normalised: Activations,
-    units: Units,
-    sums_gradient: Activations,
-) -> UnitGradients:
-    """dY into `sums_gradient`, from the gradient of the loss with respect to z.
-
-    Args:
-        gradient: dZ, (units, samples).
-        outputs: z as the forward pass left it; read where ReLU follows.
-        normalised: x̂ as the forward pass left it; read where there is BatchNorm.
-        units: as in the forward pass, `mean` and `variance` filled in.
-        sums_gradient: (units, samples), written.
-    """
-    result = UnitGradients.empty(len(gradient))
-    scratch = np.empty((BLOCKS, gradient.shape[1]), np.float32)
-    with torch_threads(gradient.size):
-        _units_backward(
-            *(gradient, outputs, normalised, units.scale, units.variance),
-            *(np.float32(units.eps), units.statistics, units.relu, sums_gradient),
-            *(result.bias, result.scale, result.shift, result.square, scratch),
-        )
-    return result
-
-
-@compiled
-def _units_backward(
-    gradient: Activations,
-    outputs: Activations,
-    normalised: Activations,
-    scale: Float32Array,
-    variance: Float32Array,
-    eps: np.float32,
-    statistics: int,
-    relu: bool,
-    sums_gradient: Activations,
-    bias_gradient: Float32Array,
-    scale_gradient: Float32Array,
-    shift_gradient: Float32Array,
-    square: Float32Array,
-    scratch: Float32Array,
-) -> None:
-    units, samples = gradient.shape
-    blocks = scratch.shape[0]
-    for block in prange(blocks):
-        d = scratch[block]
-        for unit in range(units * block // blocks, units * (block + 1) // blocks):
-            if relu:
-                for s in range(samples):
-                    d[s] = read(gradient, unit, s) if read(outputs, unit, s) > _ZERO else _ZERO
-            else:
-                for s in range(samples):
-                    d[s] = read(gradient, unit, s)
-            along_shift = _sum(d, samples)
-            shift_gradient[unit] = along_shift
-            scale_gradient[unit] = _ZERO
-            factor = _ONE
-            if statistics != NONE:
-                along_scale = _sum_of_products(d, normalised, unit, samples)
-                scale_gradient[unit] = along_scale
-                factor = scale[unit] / np.sqrt(variance[unit] + eps)
-                if statistics == BATCH:
-                    # dY = γ/√(σ²+ε) · (dẑ − mean dẑ − x̂ · mean(dẑ·x̂)): §3, written in one pass
-                    level = along_shift / np.float32(samples)
-                    slope = along_scale / np.float32(samples)
-                    for s in range(samples):
-                        d[s] -= level + read(normalised, unit, s) * slope
-            for s in range(samples):
-                y = d[s] * factor
-                y = _ZERO if abs(y) < SMALLEST_NORMAL else y
-                write(sums_gradient, unit, s, y)
-                d[s] = read(sums_gradient, unit, s)
-            bias_gradient[unit] = _sum(d, samples)
-            square[unit] = _sum_of_squares(d, samples, _ZERO)

@@ -114,6 +114,10 @@ def _input_gradient(
     for block in prange(blocks.size - 1):
         sums = scratch[block]
         for feature in range(blocks[block], blocks[block + 1]):
+            if offsets[feature] == offsets[feature + 1]:
+                for s in range(samples):
+                    write(out, feature, s, _ZERO)
+                continue
             product(
                 *(values, positions, rows, offsets[feature], offsets[feature + 1], gradient, sums)
             )
@@ -204,6 +208,8 @@ def _update_nonzeros(
         count = 0
         for unit in range(blocks[block], blocks[block + 1]):
             begin, end = offsets[unit], offsets[unit + 1]
+            if begin == end:
+                continue
             _row_gradient(columns, begin, end, inputs, gradient, unit, ordered, slopes)
             # A view whose index starts at 0: numba asks of any other whether it is negative,
             # and the loop is no longer vectorised.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from scratchconv.errors import InvalidArgument
-from scratchconv.kernels import batch_norm
+from scratchconv.kernels import batch_norm, batch_norm_backward
 from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.compilation import kernels_can_run
 from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d
@@ -236,7 +236,7 @@ class _Product(torch.autograd.Function):
         gradient = feature_major(output_gradient, inputs.dtype)
         nothing = no_rows(inputs.dtype)
         sums_gradient = torch.empty_like(gradient)
-        of_units = batch_norm.units_backward(
+        of_units = batch_norm_backward.units_backward(
             numbers(gradient),
             nothing if outputs is None else numbers(outputs),
             nothing if normalised is None else numbers(normalised),

@@ -126,7 +126,7 @@ class _Split:
         cls, gradient: Gradient, units: Tensor, basis: Tensor, squares: Tensor, margin: float
     ) -> _Split:
         features = torch.mm(gradient.inputs, basis)
-        along = torch.mm(gradient.outputs, basis)[units]
+        along = torch.mm(gradient.outputs[units], basis)
         return cls(
             along,
             _rest(gradient.square[units], along, margin),
