@@ -37,8 +37,8 @@ def relevant_columns(samples=200, columns=12, seed=0):
 # The defaults pass too, in four times the time.
 @parametrize_with_checks(
     [
-        BetaLassoClassifier(hidden=(32, 16), epochs=20),
-        BetaLassoRegressor(hidden=(32, 16), epochs=20),
+        BetaLassoClassifier(hidden=(24, 12), epochs=12),
+        BetaLassoRegressor(hidden=(24, 12), epochs=12),
     ]
 )
 def test_scikit_learn_checks(estimator, check):

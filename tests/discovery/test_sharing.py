@@ -154,6 +154,17 @@ def test_less_work_is_smaller_batches_then_fewer_steps():
         assert (found.steps, found.batch_size) == expected
 
 
+def test_what_cannot_be_the_shortest_is_not_trained():
+    samples = standard_samples(np.random.default_rng(0).normal(size=(60, 30)), np.arange(60) % 2)
+    options = {"widths": (1, 2, 40), "restarts": 0, "position_widths": (9,), "filters": (1,)}
+    found = find_sharing(samples, line(30), choices=Choices(**options), course=SHORTEST)
+    tried = [(c.structure.kind, c.structure.width) for c in found.tried if c.structure]
+    assert ("dense", 1) in tried  # 60 bits, and so are the labels' frequencies
+    assert tried.count(("dense", 40)) == tried.count(("sparse", 40))  # those alone
+    assert "local" not in found.codes
+    assert "shared" in found.codes
+
+
 def test_without_a_geometry_nothing_is_local():
     random = np.random.default_rng(0)
     x = random.normal(size=(400, 6))

@@ -128,6 +128,16 @@ def network_code(
     return NetworkCode(structure, b, (*terms, _labels(labels)))
 
 
+def least_bits(network: nn.Sequential, structure: Structure) -> int:
+    """What every code of such a network takes, however it is trained: its first layer's values.
+
+    0 for sparse networks, whose weights may all go.
+    """
+    if structure.kind == "sparse":
+        return 0
+    return _seen(network, _parts(network).first) * min(WEIGHT_BITS)
+
+
 def label_bits(network: nn.Module, samples: Samples) -> float:
     """What the targets of `samples` take, given their columns and the network."""
     total = 0.0

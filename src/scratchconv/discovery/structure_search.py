@@ -24,7 +24,7 @@ from scratchconv.discovery.alignment import SharedFilters
 from scratchconv.discovery.fitting import Budget, Penalty, Samples
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.learned_start import start_from
-from scratchconv.discovery.network_code import NetworkCode, network_code
+from scratchconv.discovery.network_code import NetworkCode, least_bits, network_code
 from scratchconv.discovery.network_training import (
     Course,
     multiply_adds,
@@ -173,7 +173,13 @@ class Search:
         return lengths[len(lengths) // 2] - lengths[0] if lengths else None
 
     def code(self, structure: Structure, multiple: float, seed: int) -> NetworkCode | None:
-        """Of a network trained for it; None if that diverges at a ninth of the rate, too."""
+        """Of a network trained for it; None if that diverges at a ninth of the rate, too.
+
+        None as well where its first layer alone takes more bits than the shortest code so far.
+        """
+        shortest = min((code.bits for code in self.tried), default=np.inf)
+        if least_bits(self._new(structure, seed), structure) > shortest:
+            return None
         for slower in _RATES:
             try:
                 network = self._trained(structure, multiple, slower, seed)
