@@ -158,6 +158,13 @@ def test_the_verdict_comes_first_and_says_the_shape_and_what_can_be_shared():
     assert text.index("Weights can be shared along it.") < text.index("Where the columns lie")
 
 
+def test_a_grid_with_empty_places_says_so():
+    full = lying_on("grid", (5, 6))
+    part = replace(full, coordinates=np.where(np.arange(30)[:, None] < 4, np.nan, full.coordinates))
+    headline = discovery_verdict(findings(part, true_grid_edges(5, 6)[:1], sharing=None)).headline
+    assert headline == "Your 30 columns lie on a grid of 5 × 6 places, 26 of them taken."
+
+
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from scratchconv.discovery.comparison import Compared
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.geometry import Geometry
@@ -48,6 +50,9 @@ def geometry_in_words(geometry: Geometry) -> str:
         return f"a map of {dimensions}, {grouped(geometry.positions)} positions in all"
     if not extents:
         extents = grouped(geometry.positions)
+    taken = int(geometry.placed().sum())
+    if geometry.shape is not None and taken < math.prod(geometry.shape):
+        return f"a {geometry.kind} of {extents} places, {grouped(taken)} of them taken"
     return f"a {geometry.kind} of {extents} positions"
 
 
