@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from scratchconv.discovery.alignment import shared_filters
+from scratchconv.discovery.folding import in_steps
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.neighbourhoods import geometry_bits, neighbourhoods
 from scratchconv.discovery.network_code import (
     constant_code,
-    in_steps,
     label_bits,
     network_code,
 )

@@ -15,7 +15,6 @@ is where.
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -25,16 +24,14 @@ from torch import Tensor, nn
 
 from scratchconv.analysis.prefix_code import Term, choice_width, code_terms, count_width
 from scratchconv.discovery.fitting import Samples
+from scratchconv.discovery.folding import folded, parts_of, rounded_to
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.neighbourhoods import geometry_bits
 from scratchconv.discovery.networks import KINDS, Neighbourhoods, Structure
-from scratchconv.errors import InvalidArgument
 
 WEIGHT_BITS = (2, 3, 4, 5, 6, 8)
 _STEP_BITS = 16
 """Of the step of a tensor's weights, a bfloat16."""
-_CLIPPED = (1.0, 0.85, 0.7, 0.55)
-"""Shares of the largest magnitude that the steps may reach to: the closest fit is taken."""
 _TARGET_STEPS = 256
 """Numeric targets are told to 1/256 of their deviation."""
 _CHUNK = 2048
@@ -106,7 +103,7 @@ def network_code(
         geometry_known: whether to leave the geometry's bits out, as one may if it was read off the
             inputs alone: whoever decodes labels has the inputs, and can find it as well.
     """
-    folded = _folded(network)
+    plain = folded(network)
     # Which b is shortest can be told by some of the rows, each counted for all that it stands for.
     some = samples
     if len(samples) > _TELLING:
@@ -115,7 +112,7 @@ def network_code(
     scale = len(samples) / len(some)
     found = []
     for b in WEIGHT_BITS:
-        rounded = _rounded(folded, b)
+        rounded = rounded_to(plain, b)
         terms = (
             _choice(),
             *_settings(structure, b),
@@ -124,7 +121,7 @@ def network_code(
         length = sum(term.bits for term in terms) + scale * label_bits(rounded, some)
         found.append((length, b, terms))
     _, b, terms = min(found, key=lambda one: one[0])
-    labels = label_bits(_rounded(folded, b), samples)
+    labels = label_bits(rounded_to(plain, b), samples)
     return NetworkCode(structure, b, (*terms, _labels(labels)))
 
 
@@ -135,7 +132,7 @@ def least_bits(network: nn.Sequential, structure: Structure) -> int:
     """
     if structure.kind == "sparse":
         return 0
-    return _seen(network, _parts(network).first) * min(WEIGHT_BITS)
+    return _seen(network, parts_of(network).first) * min(WEIGHT_BITS)
 
 
 def label_bits(network: nn.Module, samples: Samples) -> float:
@@ -156,104 +153,6 @@ def _number_bits(variance: float, n: int) -> float:
     return n * math.log2(math.sqrt(2 * math.pi * math.e) * deviation * _TARGET_STEPS)
 
 
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """The tensors of a network that are described, after BatchNorm is folded into them."""
-
-    first: Tensor
-    shifts: Tensor
-    head: Tensor
-    biases: Tensor
-
-
-def _parts(network: nn.Sequential) -> _Parts:
-    first = network.get_submodule("first").get_parameter("weight")
-    norm, head = network.get_submodule("norm"), network.get_submodule("head")
-    parameters = (norm.get_parameter("bias"), *map(head.get_parameter, ("weight", "bias")))
-    shifts, weight, biases = (parameter.detach() for parameter in parameters)
-    return _Parts(first.detach(), shifts, weight, biases)
-
-
-def _folded(network: nn.Sequential) -> nn.Sequential:
-    """The same function in evaluation mode, BatchNorm being no more than a shift."""
-    folded = copy.deepcopy(network).eval()
-    norm = folded.get_submodule("norm")
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    parts = _parts(folded)
-    scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
-    parts.shifts.sub_(norm.running_mean * scale)
-    if isinstance(folded.get_submodule("first"), Neighbourhoods):
-        units = scale.view(parts.first.shape[1], -1)  # (width, positions or 1)
-        parts.first.mul_(units.T.unsqueeze(2))
-    else:
-        parts.first.mul_(scale.view(-1, *[1] * (parts.first.dim() - 1)))
-    norm.weight.detach().fill_(1)
-    norm.running_mean.zero_()
-    norm.running_var.fill_(1 - norm.eps)
-    if parts.first.dim() == 2:
-        _drop_dead_units(parts)
-    _balance(folded, parts)
-    if len(parts.head) == 2:  # only their difference matters
-        parts.head.sub_(parts.head[:1].clone())
-        parts.biases.sub_(parts.biases[:1].clone())
-    return folded
-
-
-def _balance(folded: nn.Sequential, parts: _Parts) -> None:
-    """Bring the weights into a unit, and those out of it, to one size.
-
-    ReLU lets factors pass, so the function stays the same (Neyshabur, Salakhutdinov and Srebro,
-    "Path-SGD", 2015). Steps of a common size then fit the weights of every unit.
-    """
-    first, units = parts.first, parts.shifts.numel()
-    if isinstance(folded.get_submodule("first"), Neighbourhoods):
-        into = first.norm(dim=2).T.reshape(-1)
-    else:
-        into = first.flatten(1).norm(dim=1)
-    out = parts.head.view(len(parts.head), units, -1).norm(dim=(0, 2))
-    factor = torch.where((into > 0) & (out > 0), (out / into.clamp_min(1e-30)).sqrt(), 1.0)
-    parts.shifts.mul_(factor)
-    if isinstance(folded.get_submodule("first"), Neighbourhoods):
-        first.mul_(factor.view(first.shape[1], -1).T.unsqueeze(2))
-    else:
-        first.mul_(factor.view(-1, *[1] * (first.dim() - 1)))
-    parts.head.view(len(parts.head), units, -1).div_(factor.unsqueeze(1))
-
-
-def _drop_dead_units(parts: _Parts) -> None:
-    """Units without weights put out a constant: the outputs' biases can hold it."""
-    dead = ~(parts.first != 0).any(dim=1)
-    parts.biases.add_(parts.head @ (torch.relu(parts.shifts) * dead))
-    parts.head[:, dead] = 0
-    parts.shifts[dead] = 0
-
-
-def _rounded(folded: nn.Sequential, b: int) -> nn.Sequential:
-    """All numbers of the network in b bits, the tensors each with a step of its own."""
-    rounded = copy.deepcopy(folded)
-    for tensor in vars(_parts(rounded)).values():
-        tensor.copy_(in_steps(tensor, b))
-    return rounded
-
-
-def in_steps(values: Tensor, b: int) -> Tensor:
-    """The nearest of 2^b − 1 equally spaced numbers around 0; their distance is a bfloat16."""
-    largest = float(values.abs().max())
-    if largest == 0:
-        return values.clone()
-    most = 2 ** (b - 1) - 1
-    tried = []
-    for share in _CLIPPED:
-        step = float(torch.tensor(share * largest / most).to(torch.bfloat16))
-        if step == 0:
-            raise InvalidArgument(f"weights of {largest:g} at most are too small to be described")
-        rounded = (values / step).round().clamp(-most, most) * step
-        tried.append((float((rounded - values).square().sum()), rounded))
-    return min(tried, key=lambda one: one[0])[1]
-
-
 def _structure_terms(
     rounded: nn.Sequential,
     structure: Structure,
@@ -261,7 +160,7 @@ def _structure_terms(
     geometry_known: bool,
     b: int,
 ) -> tuple[Term, ...]:
-    parts = _parts(rounded)
+    parts = parts_of(rounded)
     first, head, biases = parts.first, parts.head, parts.biases
     if len(head) == 2:
         head, biases = head[1:], biases[1:]

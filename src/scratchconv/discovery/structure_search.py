@@ -61,7 +61,7 @@ class Choices:
     filters: Sequence[int] = (1, 2, 4, 8, 16, 32)
     windows: Sequence[int] = (3, 5)
     pools: Sequence[int] = (1, 4, 0)
-    multiples: Sequence[float] = (0.25, 0.5, 1.0)
+    multiples: Sequence[float] = (0.25, 0.5, 1.0, 2.0)
     restarts: int = 2
 
     def __post_init__(self) -> None:
