@@ -10,11 +10,14 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
 from scratchconv.data.tree import make_tree
+from scratchconv.discovery.geometry import Geometry
+from scratchconv.discovery.graph import NeighbourGraph
 from scratchconv.discovery.recovery import edge_recovery, rank_correlation, true_grid_edges
 from scratchconv.discovery.unsupervised import (
     EdgeChances,
     believed_edges,
     relative_neighbours,
+    reread_edges,
     unsupervised,
     unsupervised_graph,
 )
@@ -171,3 +174,16 @@ def test_the_same_data_give_the_same_graph():
     np.testing.assert_array_equal(first.edges, second.edges)
     np.testing.assert_array_equal(first.confidence, second.confidence)
     np.testing.assert_array_equal(first.edges, unsupervised_graph(values, seed=2).edges)
+
+
+def test_positions_without_a_place_keep_their_edges():
+    line = np.append(np.arange(5.0), [np.nan, np.nan, np.nan])[:, None]
+    geometry = Geometry("line", 1, line, np.arange(8), np.zeros(8, np.int64), (5,), {"line": 0.9})
+    edges = np.array([[0, 1], [1, 2], [2, 3], [0, 3], [5, 6], [4, 7]])
+    graph = NeighbourGraph(8, edges, np.full(6, 0.99), np.ones(6))
+
+    def believed(pairs):
+        return NeighbourGraph.ordered(8, pairs, np.ones(len(pairs)), np.ones(len(pairs)))
+
+    again = reread_edges(graph, geometry, believed)
+    assert again.edges.tolist() == [[0, 1], [1, 2], [2, 3], [3, 4], [4, 7], [5, 6]]

@@ -133,14 +133,15 @@ def reread_edges(
 
     Where the geometry fits nearly all edges, its single steps are the neighbours, as far as chance
     does not explain them: the `believed` ones. Where it fits less well it only rules out edges that
-    reach far across it.
+    reach far across it. Positions without a place keep their edges.
     """
     if geometry.shape is None:
         return graph
     if geometry.fit >= _REREAD[geometry.kind]:
-        return believed(geometry.steps())
+        nowhere = ~geometry.placed()[graph.edges].all(axis=1)
+        return believed(np.concatenate([geometry.steps(), graph.edges[nowhere]]))
     apart = geometry.distances()[graph.edges[:, 0], graph.edges[:, 1]]
-    kept = ~(apart > _ACROSS)  # positions without a place keep theirs
+    kept = ~(apart > _ACROSS)  # NaN where there is no place
     return NeighbourGraph(
         graph.columns, graph.edges[kept], graph.confidence[kept], graph.strength[kept]
     )
