@@ -81,6 +81,21 @@ def test_a_step_is_compared_dense_and_at_every_density(tmp_path):
     assert page.count("\n## ") == 2
 
 
+def test_steps_of_few_samples_have_a_baseline_for_every_size(tmp_path):
+    page, written = bench(
+        tmp_path, parts=("small-batches",), small_batches=(8, 16), small_batch_densities=("10",)
+    )
+    tables = written["parts"]["small-batches"]
+    assert [table["title"].rsplit(", ", 1)[1] for table in tables] == 2 * ["batch 8"] + 2 * [
+        "batch 16"
+    ]
+    for whole, sparse in (tables[:2], tables[2:]):
+        assert sparse["baseline"] == whole["baseline"]
+        assert rows(sparse)["ours, mode=auto"]["median_ms"] > 0
+        assert rows(sparse)["torch CSR"]["median_ms"] > 0
+    assert "batch 64" not in page
+
+
 def test_the_record_says_what_the_figures_depend_on(tmp_path):
     threads = torch.get_num_threads()
     _, written = bench(tmp_path, parts=("prediction",), prediction_batches=(1,), seed=3)
@@ -221,7 +236,7 @@ def test_a_record_is_not_written_over_by_accident(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parts": ()}, "--parts is empty: choose from step, prediction"),
+        ({"parts": ()}, "--parts is empty: choose from step, small-batches, prediction"),
         ({"parts": ("steps",)}, "Did you mean 'step'"),
         ({"alpha": 0}, "--alpha 0"),
         ({"batch_size": 1}, "--batch-size 1"),
@@ -233,6 +248,8 @@ def test_a_record_is_not_written_over_by_accident(tmp_path):
         ({"densities": ("0",)}, "--densities 0"),
         ({"memory_density": "200"}, "200: give percentages"),
         ({"prediction_batches": (0,)}, "--prediction-batches"),
+        ({"small_batches": (32, 1)}, "--small-batches .32, 1.: each must be at least 2"),
+        ({"small_batch_densities": ("1/0",)}, "1/0: give percentages"),
         ({"epochs": 2, "dense_epochs": 3}, "at most --epochs 2"),
     ],
     ids=str,

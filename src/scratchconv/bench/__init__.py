@@ -13,6 +13,7 @@ from scratchconv.bench.memory import compare_memory
 from scratchconv.bench.options import BenchOptions, Part
 from scratchconv.bench.predict import compare_predictions
 from scratchconv.bench.progress import Progress
+from scratchconv.bench.small_batches import compare_small_batches
 from scratchconv.bench.step import compare_steps
 from scratchconv.bench.timing import Timing
 from scratchconv.bench.whole_run import compare_runs
@@ -23,6 +24,7 @@ _BUSY = 0.5  # a load average above this leaves too little of two cores
 
 _PARTS: dict[Part, Callable[[BenchOptions, Progress], Sequence[Comparison]]] = {
     "step": compare_steps,
+    "small-batches": compare_small_batches,
     "prediction": compare_predictions,
     "memory": compare_memory,
     "run": compare_runs,

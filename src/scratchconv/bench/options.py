@@ -11,13 +11,13 @@ from scratchconv.bench.problem import Density
 from scratchconv.bench.rule import Rule
 from scratchconv.errors import InvalidArgument, unknown_name
 
-Part = Literal["step", "prediction", "memory", "run"]
+Part = Literal["step", "small-batches", "prediction", "memory", "run"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 _USUAL: dict[str, Any] = {
     "alpha": 28,
     "rounds": 15,
-    "densities": ("10", "5", "2", "1", "1/5", "0.3"),
+    "densities": ("20", "10", "5", "2", "1", "1/5", "0.3"),
     "epochs": 100,
     "dense_epochs": 3,
 }
@@ -35,7 +35,8 @@ class BenchOptions:
     """Settings of `scratchconv bench`. The defaults are those of the published comparison."""
 
     parts: tuple[Part, ...] = ("step", "prediction", "memory")
-    """step: one training step. prediction: one call. memory: peak of training. run: a whole run."""
+    """step: one training step. small-batches: the same, of few samples. prediction: one call.
+    memory: peak of training. run: a whole run."""
 
     quick: bool = False
     """α = 2, three rounds, two densities, two epochs: to see that everything works."""
@@ -47,8 +48,14 @@ class BenchOptions:
     """Samples a step."""
 
     densities: tuple[str, ...] = ()
-    """Percentages of weights left in layers 1 and 2; 1/5 where they differ. Usually 10 5 2 1 1/5
-    0.3; 5 1/5 with --quick."""
+    """Percentages of weights left in layers 1 and 2; 1/5 where they differ. Usually 20 10 5 2 1
+    1/5 0.3; 5 1/5 with --quick."""
+
+    small_batches: tuple[int, ...] = (32, 128)
+    """Samples a step of small-batches."""
+
+    small_batch_densities: tuple[str, ...] = ("1/5",)
+    """As --densities, for small-batches."""
 
     prediction_densities: tuple[str, ...] = ("1/5", "0.3")
     """As --densities, for prediction."""
@@ -141,11 +148,20 @@ class BenchOptions:
             raise InvalidArgument(
                 f"--prediction-batches {self.prediction_batches}: each must be at least 1"
             )
+        if any(batch < 2 for batch in self.small_batches):
+            raise InvalidArgument(
+                f"--small-batches {self.small_batches}: each must be at least 2, for BatchNorm"
+            )
         if (self.dense_epochs or 0) > (self.epochs or math.inf):
             raise InvalidArgument(
                 f"--dense-epochs {self.dense_epochs}: at most --epochs {self.epochs}"
             )
-        for text in (*self.densities, *self.prediction_densities, self.memory_density):
+        for text in (
+            *self.densities,
+            *self.small_batch_densities,
+            *self.prediction_densities,
+            self.memory_density,
+        ):
             Density.parse(text)
 
     @property
