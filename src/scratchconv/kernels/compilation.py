@@ -54,9 +54,15 @@ def _cached(function: Kernel, *, parallel: bool) -> Kernel:
     return cast(Kernel, dispatcher)
 
 
+# Left to itself LLVM may find such a function too long to be put where it is called, and loops are
+# then not vectorised: a layer's forward pass took twice as long, in the process that compiled it.
+# Loaded from the cache, where code is optimised once more, it was fast, and nobody saw it.
+_PART_OF_ITS_CALLER: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
+
+
 def compiled_inline(function: Kernel) -> Kernel:
-    """Compile a scalar `function` that kernels call in their inner loop."""
-    return cast(Kernel, numba.njit(function, error_model="numpy"))
+    """Compile a `function` that kernels call in their inner loop."""
+    return cast(Kernel, numba.njit(function, **_PART_OF_ITS_CALLER))
 
 
 _ANY_ORDER = {"reassoc", "contract", "nsz"}
@@ -67,7 +73,7 @@ def compiled_reduction(function: Kernel) -> Kernel:
 
     Sums are then taken in another order than written, the same one at every call.
     """
-    return cast(Kernel, numba.njit(function, error_model="numpy", fastmath=_ANY_ORDER))
+    return cast(Kernel, numba.njit(function, fastmath=_ANY_ORDER, **_PART_OF_ITS_CALLER))
 
 
 def kernels_can_run() -> bool:
