@@ -173,3 +173,16 @@ def test_which_sources_are_asked():
         checked_source("label", [0, 1])
     with pytest.raises(InvalidArgument, match="no source"):
         located(None, None, LIVE)
+
+
+def test_many_learned_edges_of_little_weight_do_not_lead():
+    """Labels may believe more edges than there are, and be right of three in four."""
+    random = np.random.default_rng(0)
+    wrong = np.sort(random.integers(0, POSITIONS, (60, 2)), axis=1)
+    wrong = wrong[wrong[:, 0] != wrong[:, 1]]
+    learned = taught(8.0, edges=np.concatenate([TRUE[1:], wrong]))
+    found = located(dependence(images(4000, 0.5)), learned, LIVE)
+    assert recovered(found.graphs["labels"])[0] < 0.8
+    assert found.source == "both"
+    assert found.geometry.shape == (SIDE, SIDE)
+    assert recovered(found.graph) == (1, 1)

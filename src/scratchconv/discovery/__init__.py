@@ -3,10 +3,13 @@
 From the data alone, and from what β-LASSO keeps.
 """
 
+from scratchconv.discovery.alignment import SharedFilters, shared_filters
 from scratchconv.discovery.beta_lasso_classifier import BetaLassoClassifier
 from scratchconv.discovery.beta_lasso_regressor import BetaLassoRegressor
 from scratchconv.discovery.channels import Channels
 from scratchconv.discovery.co_selection import co_selection, learned_graph, significant_edges
+from scratchconv.discovery.comparison import Compared, compare_networks
+from scratchconv.discovery.compiling import compile_network
 from scratchconv.discovery.dependence import Dependence, dependence
 from scratchconv.discovery.discovering import discover
 from scratchconv.discovery.findings import Findings, Recovery
@@ -14,6 +17,9 @@ from scratchconv.discovery.findings_file import read_findings, read_origin, writ
 from scratchconv.discovery.geometry import Geometry, find_geometry
 from scratchconv.discovery.graph import Evidence, NeighbourGraph
 from scratchconv.discovery.learning import LearnedSupports, learned_supports
+from scratchconv.discovery.network_code import NetworkCode
+from scratchconv.discovery.network_training import Course, train_network
+from scratchconv.discovery.networks import Structure
 from scratchconv.discovery.recovery import (
     EdgeRecovery,
     edge_recovery,
@@ -21,7 +27,9 @@ from scratchconv.discovery.recovery import (
     rank_correlation,
     true_grid_edges,
 )
+from scratchconv.discovery.sharing import Sharing, find_sharing, standard_samples
 from scratchconv.discovery.structure_finder import StructureFinder
+from scratchconv.discovery.structure_search import Choices
 from scratchconv.discovery.tables import Table, read_table
 from scratchconv.discovery.unsupervised import Unsupervised, unsupervised, unsupervised_graph
 
@@ -29,6 +37,9 @@ __all__ = [
     "BetaLassoClassifier",
     "BetaLassoRegressor",
     "Channels",
+    "Choices",
+    "Compared",
+    "Course",
     "Dependence",
     "EdgeRecovery",
     "Evidence",
@@ -36,15 +47,22 @@ __all__ = [
     "Geometry",
     "LearnedSupports",
     "NeighbourGraph",
+    "NetworkCode",
     "Recovery",
+    "SharedFilters",
+    "Sharing",
+    "Structure",
     "StructureFinder",
     "Table",
     "Unsupervised",
     "co_selection",
+    "compare_networks",
+    "compile_network",
     "dependence",
     "discover",
     "edge_recovery",
     "find_geometry",
+    "find_sharing",
     "learned_graph",
     "learned_supports",
     "procrustes_error",
@@ -52,7 +70,10 @@ __all__ = [
     "read_findings",
     "read_origin",
     "read_table",
+    "shared_filters",
     "significant_edges",
+    "standard_samples",
+    "train_network",
     "true_grid_edges",
     "unsupervised",
     "unsupervised_graph",

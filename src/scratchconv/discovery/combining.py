@@ -3,9 +3,9 @@
 Each source says two things of a pair. Its *score*, how near the two appear, decides which pairs
 are candidates; its *p-value*, the chance of such a score under its own null, which are believed.
 
-- Candidates are those of the source that sees more: which believes more edges by itself. Orders are
-  not mixed, for a good one is only spoiled by a worse (on whitened photographs, adding the scores
-  up took the edges' precision from 0.99 to 0.82).
+- Candidates are those of one source, which leads (`locating` says which). Orders are not mixed, for
+  a good one is only spoiled by a worse (on whitened photographs, adding the scores up took the
+  edges' precision from 0.99 to 0.82).
 - p-values are joined by Fisher's method (Statistical Methods for Research Workers, 1932): −2 Σ ln p
   has a chi-squared distribution with four degrees of freedom. A source that knows nothing of a pair
   costs the other little there: no method loses less in the long run (Littell and Folks, J. American
@@ -84,7 +84,7 @@ def label_evidence(found: Evidence, channels: Channels) -> PositionEvidence:
 
 
 def combined_evidence(leading: PositionEvidence, other: PositionEvidence) -> PositionEvidence:
-    """Both together: the scores of the one that sees more, the chances of both."""
+    """Both together: the scores of the one that leads, the chances of both."""
 
     def test(pairs: Integers) -> EdgeChances:
         chances = fisher(leading.test(pairs).p_values, other.test(pairs).p_values)

@@ -80,7 +80,7 @@ def discover(
 
     The same arguments give the same findings on the same kind of machine, but for `seconds`.
 
-    Raises InvalidArgument: values that cannot be used; DataError never, as no file is read.
+    Raises InvalidArgument: values that cannot be used.
     """
     table, asked = checked_table(X), checked_source(source, y)
     n, d = table.shape

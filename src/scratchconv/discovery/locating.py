@@ -27,6 +27,8 @@ from scratchconv.errors import InvalidArgument, unknown_name
 
 Source: TypeAlias = Literal["data", "labels", "both"]
 Asked: TypeAlias = Literal["auto", "data", "labels", "both"]
+_FITS = 0.99
+"""A geometry that agrees with the edges as well as this leaves nothing to be tried."""
 SOURCES: tuple[Asked, ...] = ("auto", "data", "labels", "both")
 
 
@@ -109,30 +111,38 @@ def located(found: Dependence | None, learned: Evidence | None, live: NDArray[np
     if not by_source:
         raise InvalidArgument("there is no source: give dependence, learned evidence, or both")
     graphs = {source: evidence.graph() for source, evidence in by_source.items()}
+    seen = [source for source, graph in graphs.items() if len(graph)]
+    if len(seen) == 2:
+        return _by_both(by_source, graphs, channels)
+    source: Source = seen[0] if seen else "both" if len(by_source) == 2 else next(iter(graphs))
     if len(by_source) == 2:
-        leading, other = sorted(by_source, key=lambda source: -len(graphs[source]))
-        both = combined_evidence(by_source[leading], by_source[other])
-        by_source["both"], graphs["both"] = both, _combined_graph(both, graphs)
-    source = _believed_source(graphs)
-    evidence, graph = by_source[source], graphs[source]
-    geometry = find_geometry(evidence.scores, graph, channels)
-    graph = reread_edges(graph, geometry, evidence.believed)
+        graphs["both"] = graphs[seen[0]] if seen else NeighbourGraph.empty(channels.positions)
+    believed = by_source[source if source in by_source else "data"]
+    geometry = find_geometry(believed.scores, graphs[source], channels)
+    graph = reread_edges(graphs[source], geometry, believed.believed)
     return Located(source, graphs, graph, geometry, channels)
 
 
-def _combined_graph(
-    both: PositionEvidence, graphs: Mapping[Source, NeighbourGraph]
-) -> NeighbourGraph:
-    """Of two sources; of the one that shows structure where the other shows none."""
-    seen = [graph for graph in graphs.values() if len(graph)]
-    if len(seen) == 2:
-        return both.graph()
-    return seen[0] if seen else NeighbourGraph.empty(both.positions)
+def _by_both(
+    by_source: Mapping[Source, PositionEvidence],
+    graphs: Mapping[Source, NeighbourGraph],
+    channels: Channels,
+) -> Located:
+    """Of two sources that both show structure, the one leads whose order lies better.
 
-
-def _believed_source(graphs: Mapping[Source, NeighbourGraph]) -> Source:
-    """The one to read the geometry from: both, unless only one shows anything."""
-    seen: list[Source] = [source for source, graph in graphs.items() if len(graph)]
-    if "both" in graphs:
-        return seen[0] if len(seen) == 2 else "both"
-    return next(iter(graphs))
+    First the one whose edges are the further beyond chance; where its neighbours lie on nothing
+    that fits, the other as well, and the better fit is believed.
+    """
+    found: Located | None = None
+    for leading in sorted(graphs, key=lambda source: -float(np.median(graphs[source].strength))):
+        (other,) = (source for source in graphs if source != leading)
+        both = combined_evidence(by_source[leading], by_source[other])
+        graph = both.graph()
+        geometry = find_geometry(both.scores, graph, channels)
+        if found is None or geometry.fit > found.geometry.fit:
+            reread = reread_edges(graph, geometry, both.believed)
+            found = Located("both", {**graphs, "both": graph}, reread, geometry, channels)
+        if geometry.fit >= _FITS:
+            break
+    assert found is not None
+    return found
