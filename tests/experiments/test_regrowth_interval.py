@@ -7,10 +7,13 @@ import torch
 
 from scratchconv.errors import InvalidArgument
 from scratchconv.experiments.regrowth_interval import Outcome, main, shared_support, table
+from scratchconv.sparse import SwitchAt
 
 
 def test_runs_differ_in_k_alone_and_are_compared_with_the_exact_one(tmp_path, monkeypatch):
     monkeypatch.setattr("scratchconv.sparse.engine.SMALLEST", 0)
+    at_once = SwitchAt(0.9, 0.95)
+    monkeypatch.setattr("scratchconv.sparse.calibration.switch_at", lambda *_, **__: at_once)
     settings = {"alpha": 1, "epochs": 2, "lam": 1e-3, "lam_first": 1e-3, "data": "digits"}
     out = tmp_path / "out"
     main(runs=tmp_path / "runs", out=out, every=(3,), seeds=(5,), **settings)
@@ -21,6 +24,7 @@ def test_runs_differ_in_k_alone_and_are_compared_with_the_exact_one(tmp_path, mo
     assert set(exact["shared"].values()) == {1.0}
     assert 0 < exact["left"]["conv1"] < 1
     assert exact["compressed_at"].keys() == exact["left"].keys()
+    assert exact["compressed_at"]["conv1"] > 1
     assert record["settings"]["lam"] == 1e-3
     configs = [
         json.loads((tmp_path / "runs" / f"every-{k}-seed5" / "config.json").read_text("utf-8"))
