@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARKS = (
     "before\n<!-- results: written by make readme -->\nold\n<!-- end of results -->\nbetween\n"
     "<!-- speed: written by make readme -->\nold\n<!-- end of speed -->\nafter\n"
+    "<!-- discovery: written by make readme -->\nold\n<!-- end of discovery -->\nend\n"
 )
 
 
@@ -23,6 +24,7 @@ def test_the_readme_is_not_stale():
 def test_only_what_stands_between_the_marks_is_replaced(monkeypatch):
     monkeypatch.setattr(readme, "results_table", lambda folder: "accuracies")
     monkeypatch.setattr(readme, "speed_table", lambda folder: "speeds")
+    monkeypatch.setattr(readme, "discovery_table", lambda folder: "structure")
     written = with_tables(MARKS, Path("anywhere"))
     assert written.splitlines() == [
         "before",
@@ -34,6 +36,10 @@ def test_only_what_stands_between_the_marks_is_replaced(monkeypatch):
         "speeds",
         "<!-- end of speed -->",
         "after",
+        "<!-- discovery: written by make readme -->",
+        "structure",
+        "<!-- end of discovery -->",
+        "end",
     ]
 
 

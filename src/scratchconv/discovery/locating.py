@@ -128,20 +128,27 @@ def _by_both(
     graphs: Mapping[Source, NeighbourGraph],
     channels: Channels,
 ) -> Located:
-    """Of two sources that both show structure, the one leads whose order lies better.
+    """Of two sources that both show structure.
 
-    First the one whose edges are the further beyond chance; where its neighbours lie on nothing
-    that fits, the other as well, and the better fit is believed.
+    Where the data's own neighbours lie well, labels are not needed, and the geometry is known to
+    whoever has the inputs. Else both are joined: first the source leads whose edges are the further
+    beyond chance, then the other, and the better fit is believed.
     """
+    own = by_source["data"]
+    alone = find_geometry(own.scores, graphs["data"], channels)
+    if alone.fit >= _FITS:
+        joined = combined_evidence(own, by_source["labels"]).graph()
+        graph = reread_edges(graphs["data"], alone, own.believed)
+        return Located("data", {**graphs, "both": joined}, graph, alone, channels)
     found: Located | None = None
     for leading in sorted(graphs, key=lambda source: -float(np.median(graphs[source].strength))):
         (other,) = (source for source in graphs if source != leading)
         both = combined_evidence(by_source[leading], by_source[other])
-        graph = both.graph()
-        geometry = find_geometry(both.scores, graph, channels)
+        every = {**graphs, "both": both.graph()}
+        geometry = find_geometry(both.scores, every["both"], channels)
         if found is None or geometry.fit > found.geometry.fit:
-            reread = reread_edges(graph, geometry, both.believed)
-            found = Located("both", {**graphs, "both": graph}, reread, geometry, channels)
+            graph = reread_edges(every["both"], geometry, both.believed)
+            found = Located("both", every, graph, geometry, channels)
         if geometry.fit >= _FITS:
             break
     assert found is not None

@@ -1,0 +1,90 @@
+"""The README's table of what `discover` finds, from the committed findings under `discovery/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scratchconv.discovery.findings import Findings
+from scratchconv.discovery.findings_file import read_findings, read_origin
+from scratchconv.errors import ScratchconvError
+from scratchconv.lab.exhibits import MISSING
+from scratchconv.report.discovery_verdict import geometry_in_words, network_of, score
+
+SHOWN = {
+    "cifar10": "CIFAR-10, pixels permuted",
+    "cifar10-whitened": "CIFAR-10, whitened and permuted",
+    "cifar10-whitened-labels": "the same, from the labels alone",
+    "mnist": "MNIST, pixels permuted",
+    "spoken-digits": "spoken digits, spectra permuted",
+    "ecg": "heartbeats (ECG5000), samples permuted",
+    "dna": "DNA (splice junctions), bases permuted",
+    "tree": "binary tree, inputs permuted",
+}
+"""Folders, in the order of the table."""
+_NETWORKS = ("compiled", "true convolution", "dense", "boosted trees")
+
+
+def discovery_table(records: Path) -> str:
+    """The table in Markdown, with the commands and the machine below it.
+
+    `records` holds a folder of findings for every row. Raises DataError where one is missing or
+    damaged, ScratchconvError where they are not of one machine and one release of torch.
+    """
+    found = {folder: read_findings(records / folder) for folder in SHOWN}
+    origins = [read_origin(records / folder) for folder in SHOWN]
+    columns = (
+        "columns of",
+        "found",
+        "edges: precision / recall",
+        "rank correlation",
+        "weights",
+        *_NETWORKS,
+        "time",
+    )
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [_row(SHOWN[folder], findings) for folder, findings in found.items()]
+    machines = {
+        (o["hardware"]["cpu"], o["hardware"]["threads"], o["versions"]["torch"]) for o in origins
+    }
+    if len(machines) != 1:
+        raise ScratchconvError(f"the findings are of {len(machines)} machines: {sorted(machines)}")
+    ((cpu, threads, torch),) = machines
+    commits = ", ".join(dict.fromkeys(str(origin["commit"]) for origin in origins))
+    lines += [
+        "",
+        "Networks: share of right answers on test rows (R² of the tree), everyone within the same"
+        " multiply-adds, settings chosen on validation rows; one seed. True convolution: the"
+        " network compiled for the true places, which the others are not told. Every page's"
+        f" findings are in [`results/discovery`](results/discovery). {cpu}, {threads} threads,"
+        f" torch {torch}, commit {commits}.",
+        "",
+        "<details><summary>The command of each row</summary>",
+        "",
+        "```",
+        *(str(origin["command"]) for origin in origins),
+        "```",
+        "",
+        "</details>",
+    ]
+    return "\n".join(lines)
+
+
+def _row(label: str, findings: Findings) -> str:
+    geometry, recovery, sharing = findings.geometry, findings.recovery, findings.sharing
+    channels = int(geometry.channel_of.max(initial=0)) + 1
+    each = f", {channels} columns at each" if channels > 1 else ""
+    edges = rank = MISSING
+    if recovery is not None:
+        edges = f"{recovery.precision:.3f} / {recovery.recall:.3f}"
+        rank = f"{recovery.rank_correlation:.3f}"
+    networks = [network_of(findings, name) for name in _NETWORKS]
+    cells = (
+        label,
+        geometry_in_words(geometry) + each,
+        edges,
+        rank,
+        MISSING if sharing is None else sharing.verdict,
+        *(MISSING if one is None else score(findings, one.test) for one in networks),
+        f"{sum(findings.seconds.values()) / 60:.1f} min",
+    )
+    return f"| {' | '.join(cells)} |"
