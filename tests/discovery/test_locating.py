@@ -186,4 +186,4 @@ def test_many_learned_edges_of_little_weight_do_not_lead():
     assert found.source == "data"
     assert found.geometry.shape == (SIDE, SIDE)
     assert recovered(found.graph) == (1, 1)
-    assert recovered(found.graphs["both"]) == recovered(found.graphs["data"])
+    assert recovered(found.graphs["both"])[0] > recovered(found.graphs["labels"])[0] + 0.1
