@@ -320,3 +320,16 @@ def test_what_cannot_be_is_refused():
         compile_network(Structure("shared", 2, 3), line, 8, 2)(torch.zeros(3, 9))
     with pytest.raises(InvalidArgument, match="a ring of 4"):
         neighbourhoods(shuffled((4,), kind="ring"), 5)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize(("shape", "channels"), [((9,), 1), ((9,), 4), ((5, 6), 3)])
+def test_any_number_of_kernels_may_begin_with_learned_filters(shape, channels, width):
+    """A single kernel of a line with several columns at a place is one kernel, not several."""
+    geometry = shuffled(shape, channels)
+    columns = len(geometry.position_of)
+    learned = np.random.default_rng(0).normal(size=(20, columns))
+    structure = Structure("shared", width, 3)
+    network = compile_network(structure, geometry, columns, 2, learned=learned, width=width)
+    assert network.first.weight.shape == (width, channels, *[3] * len(shape))
+    assert bool(network.first.weight.isfinite().all())

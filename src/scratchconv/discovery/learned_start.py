@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scratchconv.discovery.alignment import SharedFilters
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.neighbourhoods import neighbourhoods
-from scratchconv.discovery.networks import Structure
+from scratchconv.discovery.networks import Neighbourhoods, Structure
 
 
 def start_from(
@@ -31,7 +31,8 @@ def start_from(
     """
     if learned is None or structure.kind == "dense":
         return
-    weight = network.get_submodule("first").get_parameter("weight")
+    first = network.get_submodule("first")
+    weight = first.get_parameter("weight")
     if structure.kind == "sparse":
         order = np.argsort(-np.linalg.norm(learned, axis=1), kind="stable")
         rows = [learned[i] for i in order[: structure.width] if learned[i].any()]
@@ -42,7 +43,7 @@ def start_from(
         strength = np.bincount(found.filter_of, found.amplitude**2, len(found.filters))
         order = np.argsort(-strength, kind="stable")
         filters = [_cropped(found, int(k), structure, geometry) for k in order]
-        bank = weight[0] if weight.dim() == 3 and len(weight) == 1 else weight
+        bank = weight[0] if isinstance(first, Neighbourhoods) else weight
         _fill(bank, filters[: structure.width])
 
 
