@@ -12,13 +12,9 @@ from scratchconv.report.discovery_verdict import geometry_in_words, network_of, 
 
 SHOWN = {
     "cifar10": "CIFAR-10, pixels permuted",
-    "cifar10-whitened": "CIFAR-10, whitened and permuted",
-    "cifar10-whitened-labels": "the same, from the labels alone",
-    "mnist": "MNIST, pixels permuted",
     "spoken-digits": "spoken digits, spectra permuted",
     "ecg": "heartbeats (ECG5000), samples permuted",
     "dna": "DNA (splice junctions), bases permuted",
-    "tree": "binary tree, inputs permuted",
 }
 """Folders, in the order of the table."""
 _NETWORKS = ("compiled", "true convolution", "dense", "boosted trees")
@@ -52,7 +48,7 @@ def discovery_table(records: Path) -> str:
     commits = ", ".join(dict.fromkeys(str(origin["commit"]) for origin in origins))
     lines += [
         "",
-        "Networks: share of right answers on test rows (R² of the tree), everyone within the same"
+        "Networks: share of right answers on test rows, everyone within the same"
         " multiply-adds, settings chosen on validation rows; one seed. True convolution: the"
         " network compiled for the true places, which the others are not told. Every page's"
         f" findings are in [`results/discovery`](results/discovery). {cpu}, {threads} threads,"
