@@ -17,7 +17,7 @@ from scratchconv.training.start import SliceOver, train
 def config(**changes: object) -> RunConfig:
     settings = {
         "alpha": 2, "data": "digits", "method": "sgd", "momentum": 0.9, "pruning": "rigl",
-        "density": 0.1, "epochs": 6, "batch_size": 256, "precision": "fp32", "dropout": 0.1,
+        "density": 0.1, "epochs": 4, "batch_size": 256, "precision": "fp32", "dropout": 0.1,
         "checkpoint_seconds": 0.0,
     }  # fmt: skip
     return RunConfig(**{**settings, **changes})  # type: ignore[arg-type]

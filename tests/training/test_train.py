@@ -95,14 +95,14 @@ KILLED = {
 
 @pytest.mark.parametrize("name", KILLED)
 def test_killed_at_any_instant_it_ends_with_the_same_weights(name, tmp_path):
-    settings = {**KILLED[name], "epochs": 20, "checkpoint_seconds": 0.0}
+    settings = {**KILLED[name], "epochs": 12, "checkpoint_seconds": 0.0}
     undisturbed = train(RunConfig(**settings), tmp_path / "undisturbed")
     out = tmp_path / "killed"
     program = (
         "from scratchconv.training import RunConfig, train\n"
         f"train(RunConfig(**{settings!r}), {str(out)!r}, resume=True)"
     )
-    for lines in (2, 9):
+    for lines in (2, 6):
         process = subprocess.Popen([sys.executable, "-c", program])
         wait_for_epochs(out, lines, process)
         process.send_signal(signal.SIGKILL)
