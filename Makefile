@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	$(BIN)/scratchconv demo
 
 test: $(VENV)/installed-for-tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/installed-for-tests
 	$(BIN)/ruff format --check .
