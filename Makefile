@@ -10,6 +10,7 @@ INPUTS := pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/scratchconv demo
 
+# One thread each: two processes of two threads on two cores mostly wait for each other.
 test: $(VENV)/installed-for-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
