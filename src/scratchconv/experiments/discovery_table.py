@@ -12,7 +12,8 @@ from scratchconv.report.discovery_verdict import geometry_in_words, network_of, 
 
 SHOWN = {
     "cifar10": "CIFAR-10, pixels permuted",
-    "cifar10-grey": "10,000 of its images in grey, from a file, permuted",
+    "cifar10-whitened": "20,000 of its images, whitened and permuted",
+    "cifar10-grey": "10,000 in grey, from a file, permuted",
     "spoken-digits": "spoken digits, spectra permuted",
     "ecg": "heartbeats (ECG5000), samples permuted",
     "dna": "DNA (splice junctions), bases permuted",
