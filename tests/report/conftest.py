@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import torch
 
 from scratchconv import data, models
 from scratchconv.training import checkpoint
+
+# Lets the tests of this folder import `page_elements`.
+sys.path.insert(0, str(Path(__file__).parent))
 
 MakeRun = Callable[..., Path]
 

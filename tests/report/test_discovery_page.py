@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_elements import Elements
 
 from scratchconv.analysis.prefix_code import Term
 from scratchconv.discovery.alignment import SharedFilters
@@ -26,22 +26,6 @@ from scratchconv.report.discovery_pictures import examples
 from scratchconv.report.discovery_verdict import discovery_verdict
 
 HOSTILE = "</title><script>alert(1)</script>\"'&$\\frac$"
-
-
-class Page(HTMLParser):
-    """Every element with its attributes, and the text outside of styles."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data} "
 
 
 def lying_on(kind: str, shape: tuple[int, ...], channels: int = 1) -> Geometry:
@@ -142,7 +126,7 @@ def test_every_kind_is_drawn_with_every_position_and_edge(kind, shape, edges, ch
     found = findings(lying_on(kind, shape, channels), edges)
     rows = np.random.RandomState(0).rand(2, found.columns)
     page = render_discovery(found, title="A title", examples=rows)
-    elements = Page(page).elements
+    elements = Elements(page).elements
     circles = [a for tag, a in elements if tag == "circle"]
     maps = 1 if kind != "other" else 1 + 9
     assert len(circles) == maps * found.geometry.positions
@@ -152,7 +136,7 @@ def test_every_kind_is_drawn_with_every_position_and_edge(kind, shape, edges, ch
 
 
 def test_the_verdict_comes_first_and_says_the_shape_and_what_can_be_shared():
-    text = Page(render_discovery(on_grid(), title="A title")).text
+    text = Elements(render_discovery(on_grid(), title="A title")).text
     headline = "Your 90 columns lie on a grid of 5 × 6 positions, 3 columns at each."
     assert headline in text
     assert text.index("Weights can be shared along it.") < text.index("Where the columns lie")
@@ -178,7 +162,7 @@ def test_a_grid_with_empty_places_says_so():
 def test_each_verdict_of_sharing_has_its_words(verdict, words):
     found = on_grid(sharing=sharing(verdict, channels=3))
     assert words in discovery_verdict(found).headline
-    rows = Page(render_discovery(found, title="A title")).elements
+    rows = Elements(render_discovery(found, title="A title")).elements
     assert sum(tag == "tr" and a.get("class") == "best" for tag, a in rows) == 1
 
 
@@ -216,7 +200,7 @@ def test_nothing_is_loaded_from_outside_and_names_are_escaped(tmp_path):
     assert "http:" not in page
     assert "https:" not in page
     assert "@import" not in page
-    read = Page(page)
+    read = Elements(page)
     assert not {tag for tag, _ in read.elements} & {"script", "link", "iframe", "object", "base"}
     for _, attributes in read.elements:
         assert (attributes.get("src") or "data:image/png;").startswith("data:image/png;")

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from page_elements import Elements
 
 from scratchconv import report
 from scratchconv.errors import InvalidArgument, RunDirectoryError
 
 HOSTILE = "<script>alert(1)</script>\"'&$\\frac$"
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, its ids, and the text outside of styles."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data} "
 
 
 def written(runs: list[Path], out: Path, **options: object) -> str:

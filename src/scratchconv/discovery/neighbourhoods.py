@@ -14,7 +14,7 @@ from scratchconv.errors import InvalidArgument
 
 def channel_count(geometry: Geometry) -> int:
     """The columns that a position can hold."""
-    return int(geometry.channel_of.max()) + 1
+    return int(geometry.channel_of.max(initial=0)) + 1
 
 
 def is_regular(geometry: Geometry) -> bool:

@@ -10,6 +10,7 @@ import torch
 from scratchconv.discovery import fitting
 from scratchconv.discovery.fitting import MULTIPLES, Budget, Samples
 from scratchconv.discovery.graph import Floats32
+from scratchconv.discovery.structure_search import outputs_of
 
 HIDDEN = (256, 64)
 MOST_STEPS, PASSES = 2_000, 100
@@ -40,9 +41,7 @@ def receptive_fields(
     Raises Collapse where training diverges under every λ.
     """
     unused = ~samples.inputs.any(dim=0).numpy()
-    outputs = 1
-    if samples.task == "classification":
-        outputs = int(samples.targets.max()) + 1
+    outputs = outputs_of(samples)
 
     def new() -> torch.nn.Sequential:
         return fitting.new_network(samples.inputs.shape[1], HIDDEN, outputs, unused, seed)

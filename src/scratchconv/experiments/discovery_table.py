@@ -8,7 +8,12 @@ from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.findings_file import read_findings, read_origin
 from scratchconv.errors import ScratchconvError
 from scratchconv.lab.exhibits import MISSING
-from scratchconv.report.discovery_verdict import geometry_in_words, network_of, score
+from scratchconv.report.discovery_verdict import (
+    columns_at_each,
+    geometry_in_words,
+    network_of,
+    score,
+)
 
 SHOWN = {
     "cifar10": "CIFAR-10, pixels permuted",
@@ -69,8 +74,6 @@ def discovery_table(records: Path) -> str:
 
 def _row(label: str, findings: Findings) -> str:
     geometry, recovery, sharing = findings.geometry, findings.recovery, findings.sharing
-    channels = int(geometry.channel_of.max(initial=0)) + 1
-    each = f", {channels} columns at each" if channels > 1 else ""
     edges = rank = MISSING
     if recovery is not None:
         edges = f"{recovery.precision:.3f} / {recovery.recall:.3f}"
@@ -78,7 +81,7 @@ def _row(label: str, findings: Findings) -> str:
     networks = [network_of(findings, name) for name in _NETWORKS]
     cells = (
         label,
-        geometry_in_words(geometry) + each,
+        geometry_in_words(geometry) + columns_at_each(geometry),
         edges,
         rank,
         MISSING if sharing is None else sharing.verdict,

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
 from scratchconv.lab.exhibits import Outcome, Picture
 from scratchconv.lab.provenance import provenance
 from scratchconv.lab.records import RunRecord
 from scratchconv.report.output import write_whole
+from scratchconv.report.rendering import templates
 from scratchconv.training import RunConfig
 
 
@@ -102,14 +101,6 @@ _FIELDS = frozenset(RunConfig().identity())
 
 
 def _template(name: str) -> Any:
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("scratchconv.lab"), PackageLoader("scratchconv.report")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("scratchconv.lab")
     environment.tests["picture"] = lambda exhibit: isinstance(exhibit, Picture)
     return environment.get_template(name)

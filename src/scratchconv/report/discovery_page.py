@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from scratchconv.discovery.findings import Findings
+from scratchconv.discovery.neighbourhoods import channel_count
 from scratchconv.errors import InvalidArgument
 from scratchconv.report import discovery_pictures as pictures
 from scratchconv.report import discovery_tables as tables
 from scratchconv.report.discovery_map import column_map
 from scratchconv.report.discovery_verdict import discovery_verdict
 from scratchconv.report.output import check_writable, write_whole
+from scratchconv.report.rendering import templates
 from scratchconv.report.wording import MISSING, grouped
 
 
@@ -62,38 +63,35 @@ def render_discovery(
         raise InvalidArgument(
             f"examples have shape {examples.shape}: give rows of {findings.columns} columns"
         )
-    environment = Environment(
-        loader=PackageLoader("scratchconv.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     geometry, sharing, made = findings.geometry, findings.sharing, made or {}
-    return environment.get_template("discovery.html.jinja").render(
-        title=title,
-        about=f"{grouped(findings.columns)} columns · {grouped(findings.rows)} rows",
-        verdict=discovery_verdict(findings),
-        kind=geometry.kind,
-        channels=int(geometry.channel_of.max(initial=0)) + 1,
-        task=findings.task,
-        map=column_map(geometry, findings.graph, findings.names),
-        examples=() if examples is None else pictures.examples(examples, geometry),
-        edges=tables.edge_rows(findings),
-        edge_count=grouped(len(findings.graph)),
-        sources=tables.source_rows(findings),
-        places=tables.place_rows(findings),
-        recovery=tables.recovery_rows(findings),
-        fields=pictures.fields(findings.receptive_fields, geometry),
-        field_maps=pictures.field_maps(findings.receptive_fields, geometry, findings.names),
-        codes=tables.code_rows(sharing) if sharing else [],
-        filters=pictures.shared_filters(sharing, geometry) if sharing else None,
-        filter_sentence=tables.filter_sentence(sharing) if sharing else "",
-        networks=tables.network_rows(findings),
-        seconds=tables.second_rows(findings.seconds),
-        command=made.get("command"),
-        facts=tables.facts(made),
-        constant=[findings.names[column] for column in findings.constant[:20].tolist()],
-        constant_left_out=max(0, len(findings.constant) - 20),
-        missing=MISSING,
+    return (
+        templates()
+        .get_template("discovery.html.jinja")
+        .render(
+            title=title,
+            about=f"{grouped(findings.columns)} columns · {grouped(findings.rows)} rows",
+            verdict=discovery_verdict(findings),
+            kind=geometry.kind,
+            channels=channel_count(geometry),
+            task=findings.task,
+            map=column_map(geometry, findings.graph, findings.names),
+            examples=() if examples is None else pictures.examples(examples, geometry),
+            edges=tables.edge_rows(findings),
+            edge_count=grouped(len(findings.graph)),
+            sources=tables.source_rows(findings),
+            places=tables.place_rows(findings),
+            recovery=tables.recovery_rows(findings),
+            fields=pictures.fields(findings.receptive_fields, geometry),
+            field_maps=pictures.field_maps(findings.receptive_fields, geometry, findings.names),
+            codes=tables.code_rows(sharing) if sharing else [],
+            filters=pictures.shared_filters(sharing, geometry) if sharing else None,
+            filter_sentence=tables.filter_sentence(sharing) if sharing else "",
+            networks=tables.network_rows(findings),
+            seconds=tables.second_rows(findings.seconds),
+            command=made.get("command"),
+            facts=tables.facts(made),
+            constant=[findings.names[column] for column in findings.constant[:20].tolist()],
+            constant_left_out=max(0, len(findings.constant) - 20),
+            missing=MISSING,
+        )
     )

@@ -7,6 +7,7 @@ import math
 from scratchconv.discovery.comparison import Compared
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.geometry import Geometry
+from scratchconv.discovery.neighbourhoods import channel_count
 from scratchconv.discovery.sharing import Sharing
 from scratchconv.report.verdict import KeyFigure, Verdict
 from scratchconv.report.wording import accuracy, fixed, grouped, listed, percent, plural
@@ -78,7 +79,7 @@ def _geometry_sentence(findings: Findings) -> str:
             f"No structure: of the {columns} columns no two belong together more than chance"
             " explains."
         )
-    each = _columns_at_each(geometry)
+    each = columns_at_each(geometry)
     if geometry.kind == "other":
         return (
             f"Your {columns} columns have neighbours, but lie on no line, ring or grid: they are"
@@ -88,8 +89,9 @@ def _geometry_sentence(findings: Findings) -> str:
     return f"Your {columns} columns {verb} {geometry_in_words(geometry)}{each}."
 
 
-def _columns_at_each(geometry: Geometry) -> str:
-    channels = int(geometry.channel_of.max(initial=0)) + 1
+def columns_at_each(geometry: Geometry) -> str:
+    """`, 3 columns at each`; nothing if it is one."""
+    channels = channel_count(geometry)
     return f", {channels} columns at each" if channels > 1 else ""
 
 

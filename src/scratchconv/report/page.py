@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from scratchconv.errors import InvalidArgument
 from scratchconv.report import wording
 from scratchconv.report.charts import Chart, Series, line_chart, log_limits
 from scratchconv.report.gallery import gallery
 from scratchconv.report.output import check_writable, write_whole
 from scratchconv.report.record import Record, read
+from scratchconv.report.rendering import templates
 from scratchconv.report.table import rows, score_heading
 from scratchconv.report.verdict import verdict
 
@@ -71,27 +70,24 @@ def write(runs: Sequence[Path], out: Path, *, title: str, overwrite: bool = Fals
 
 def render(records: Sequence[Record], *, title: str) -> str:
     """The page's HTML."""
-    environment = Environment(
-        loader=PackageLoader("scratchconv.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     exhibits, exhibits_note = gallery(records)
-    return environment.get_template("page.html.jinja").render(
-        title=title,
-        verdict=verdict(records),
-        records=records,
-        data=", ".join(dict.fromkeys(wording.data_name(record.data) for record in records)),
-        rows=rows(records),
-        score_heading=score_heading(records),
-        sparsity=_sparsity(records),
-        progress=_progress(records),
-        exhibits=exhibits,
-        exhibits_note=exhibits_note,
-        origins=[_origin(record) for record in records],
-        missing=wording.MISSING,
+    return (
+        templates()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            verdict=verdict(records),
+            records=records,
+            data=", ".join(dict.fromkeys(wording.data_name(record.data) for record in records)),
+            rows=rows(records),
+            score_heading=score_heading(records),
+            sparsity=_sparsity(records),
+            progress=_progress(records),
+            exhibits=exhibits,
+            exhibits_note=exhibits_note,
+            origins=[_origin(record) for record in records],
+            missing=wording.MISSING,
+        )
     )
 
 
