@@ -1,4 +1,4 @@
-"""Bias, BatchNorm and ReLU behind a product: against the plain twins and against torch."""
+"""Bias, BatchNorm, ReLU and dropout behind a product: against the plain twins and against torch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scratchconv.kernels import batch_norm, batch_norm_backward
 from scratchconv.kernels.batch_norm import BATCH, GIVEN, NONE, Units
 from scratchconv.kernels.batch_norm_backward import UnitGradients
+from scratchconv.kernels.dropout import NO_DROPOUT, Dropout, kept_plain
 from scratchconv.kernels.sparse_products import SMALLEST_NORMAL, in_float32, in_scipy
 from scratchconv.kernels.sparse_rows import SparseRows
 
@@ -22,6 +23,7 @@ EPS = 1e-5
 
 dtypes = pytest.mark.parametrize("bfloat16", [False, True])
 all_statistics = st.sampled_from([NONE, BATCH, GIVEN])
+rates = st.sampled_from([0.0, 0.0, 0.1, 0.5])
 seeds = st.integers(0, 2**32 - 1)
 numbers_of_units = st.sampled_from([1, 2, 3, 17, 63, 64, 70])
 samples_of_a_batch = st.sampled_from([1, 2, 31, 32, 33, 63, 64, 256, 257, 300, 512])
@@ -39,12 +41,15 @@ def unwritten(shape: tuple[int, int], bfloat16: bool) -> np.ndarray:
     return stored(np.full(shape, np.nan, np.float32), bfloat16)
 
 
-def random_units(rng: np.random.Generator, units: int, statistics: int, relu: bool) -> Units:
+def random_units(
+    rng: np.random.Generator, units: int, statistics: int, relu: bool, rate: float = 0.0
+) -> Units:
     bias, scale, shift, mean, variance = rng.normal(size=(5, units)).astype(np.float32)
     scale[rng.random(units) < 0.1] = 0
     if statistics == BATCH:
         mean[:], variance[:] = np.nan, np.nan
-    return Units(bias, scale, shift, mean, variance**2, EPS, statistics, relu)
+    dropout = Dropout(rate if relu else 0.0, stream=int(rng.integers(2**63)))
+    return Units(bias, scale, shift, mean, variance**2, EPS, statistics, relu, dropout)
 
 
 def random_weight(
@@ -111,6 +116,7 @@ class Forward:
             found = normalised_of(units, self.kept)
             assert_close(found, kept, error_of(kept, error, self.bfloat16))
             error = 4e-7 * np.abs(units.shift[:, None]) + error * np.abs(units.scale[:, None])
+        error = error * units.dropout.gain
         found = in_float32(self.outputs)
         assert_close(found, expected, error_of(expected, error + 1e-37, self.bfloat16))
         assert not (units.relu and (found < 0).any())
@@ -118,14 +124,22 @@ class Forward:
 
 @dtypes
 @ORDINARY
-@given(seeds, numbers_of_units, samples_of_a_batch, all_statistics, st.booleans(), st.booleans())
-def test_dense_units_is_its_twin(bfloat16, seed, units, samples, statistics, relu, in_place):
+@given(
+    seeds,
+    numbers_of_units,
+    samples_of_a_batch,
+    all_statistics,
+    st.booleans(),
+    rates,
+    st.booleans(),
+)
+def test_dense_units_is_its_twin(bfloat16, seed, units, samples, statistics, relu, rate, in_place):
     rng = np.random.default_rng(seed)
     level, spread = rng.normal(size=(2, units, 1))
     level[rng.random((units, 1)) < 0.1] = spread[rng.random((units, 1)) < 0.1] = 0
     given_sums = stored(level + spread * rng.normal(size=(units, samples)), bfloat16)
     wide = in_float32(given_sums).copy()
-    forward = Forward(random_units(rng, units, statistics, relu), wide.shape, bfloat16)
+    forward = Forward(random_units(rng, units, statistics, relu, rate), wide.shape, bfloat16)
     if in_place:
         forward.outputs = given_sums
     batch_norm.dense_units(given_sums, forward.units, forward.kept, forward.outputs)
@@ -142,14 +156,15 @@ def test_dense_units_is_its_twin(bfloat16, seed, units, samples, statistics, rel
     samples_of_a_batch,
     all_statistics,
     st.booleans(),
+    rates,
 )
 def test_sparse_units_is_its_twin(
-    bfloat16, seed, units, features, density, samples, statistics, relu
+    bfloat16, seed, units, features, density, samples, statistics, relu, rate
 ):
     rng = np.random.default_rng(seed)
     weight = random_weight(rng, units, features, density)
     inputs = stored(rng.normal(size=(features, samples)), bfloat16)
-    forward = Forward(random_units(rng, units, statistics, relu), (units, samples), bfloat16)
+    forward = Forward(random_units(rng, units, statistics, relu, rate), (units, samples), bfloat16)
     twin = copied(forward.units)
     batch_norm.sparse_units(weight, inputs, forward.units, forward.kept, forward.outputs)
     dense, wide = weight.to_dense().astype(float), in_float32(inputs).astype(float)
@@ -199,19 +214,20 @@ class Backward:
         statistics: int,
         relu: bool,
         bfloat16: bool,
+        rate: float = 0.0,
     ) -> None:
         rng = np.random.default_rng(seed)
         units = shape[0]
         level, spread = rng.normal(size=(2, units, 1))
         self.sums = stored(level + (1 + np.abs(spread)) * rng.normal(size=shape), bfloat16)
-        self.units = random_units(rng, units, statistics, relu)
+        self.units = random_units(rng, units, statistics, relu, rate)
         self.outputs = unwritten(shape, bfloat16)
         self.normalised = unwritten((0, 0) if statistics == NONE else shape, bfloat16)
         batch_norm.dense_units(self.sums, self.units, self.normalised, self.outputs)
         gradient = rng.normal(size=shape)
         # Where ReLU bends, rounding decides on which side an output is.
         unbent = unwritten(shape, bfloat16)
-        linear = replace(copied(self.units), relu=False)
+        linear = replace(copied(self.units), relu=False, dropout=NO_DROPOUT)
         batch_norm.dense_units(self.sums, linear, self.normalised, unbent)
         gradient[np.abs(in_float32(unbent)) < 1e-3] = 0
         self.gradient = stored(gradient, bfloat16)
@@ -226,16 +242,16 @@ class Backward:
 
 @dtypes
 @ORDINARY
-@given(seeds, numbers_of_units, samples_of_a_batch, all_statistics, st.booleans())
-def test_units_backward_is_its_twin(bfloat16, seed, units, samples, statistics, relu):
-    run = Backward(seed, (units, samples), statistics, relu, bfloat16)
+@given(seeds, numbers_of_units, samples_of_a_batch, all_statistics, st.booleans(), rates)
+def test_units_backward_is_its_twin(bfloat16, seed, units, samples, statistics, relu, rate):
+    run = Backward(seed, (units, samples), statistics, relu, bfloat16, rate)
     kept = in_float32(run.normalised)
     if statistics != NONE:
         kept = normalised_of(run.units, run.normalised)
     expected, gradients = batch_norm_backward.units_backward_plain(
         in_float32(run.gradient), in_float32(run.outputs), kept, run.units
     )
-    largest = np.abs(in_float32(run.gradient)).max(1)
+    largest = np.abs(in_float32(run.gradient)).max(1) * run.units.dropout.gain
     reach = np.abs(kept).max(1) if statistics != NONE else np.zeros(units)
     factor = np.ones(units)
     if statistics != NONE:
@@ -261,11 +277,14 @@ def test_units_backward_is_its_twin(bfloat16, seed, units, samples, statistics, 
 
 @dtypes
 @ORDINARY
-@given(seeds, numbers_of_units, samples_of_a_batch, all_statistics, st.booleans())
-def test_forward_and_backward_are_those_of_torch(bfloat16, seed, units, samples, statistics, relu):
+@given(seeds, numbers_of_units, samples_of_a_batch, all_statistics, st.booleans(), rates)
+def test_forward_and_backward_are_those_of_torch(
+    bfloat16, seed, units, samples, statistics, relu, rate
+):
     if statistics == BATCH and samples == 1:
         samples = 3  # torch refuses to normalise a batch of one
-    run = Backward(seed, (units, samples), statistics, relu, bfloat16)
+    run = Backward(seed, (units, samples), statistics, relu, bfloat16, rate)
+    dropout = run.units.dropout
     of_torch = torch.nn.BatchNorm1d(units, eps=EPS, dtype=torch.float64)
     with torch.no_grad():
         of_torch.weight.copy_(torch.from_numpy(run.units.scale))
@@ -279,6 +298,7 @@ def test_forward_and_backward_are_those_of_torch(bfloat16, seed, units, samples,
     y = sums + bias
     z = y if statistics == NONE else of_torch(y)
     z = torch.relu(z) if relu else z
+    z = z * torch.from_numpy(dropout.gain * kept_plain(dropout, units, samples)).t()
     z.backward(torch.from_numpy(in_float32(run.gradient).copy()).double().t())
 
     precision = 2.0**-8 if bfloat16 else 2.0**-20
@@ -296,10 +316,10 @@ def test_forward_and_backward_are_those_of_torch(bfloat16, seed, units, samples,
         # Sums far from their mean lose digits when it is subtracted.
         reach = reach + 2.0**-20 / precision * size * inverse
     expected = z.detach().t().numpy()
-    error = 2.0**-19 * (1 + size) * (1 + factor) * (1 + reach)
+    error = 2.0**-19 * (1 + size) * (1 + factor) * (1 + reach) * dropout.gain
     assert_close(in_float32(run.outputs), expected, error_of(expected, error[:, None], bfloat16))
 
-    largest = np.abs(in_float32(run.gradient)).max(1)
+    largest = np.abs(in_float32(run.gradient)).max(1) * dropout.gain
     error = precision * largest * (1 + reach) ** 2
     slope = sums.grad.t().numpy()
     assert_close(in_float32(run.sums_gradient), slope, 2 * (factor * error)[:, None] + 1e-37)
@@ -406,8 +426,8 @@ def test_units_that_read_nothing(bfloat16, statistics):
 
 
 @dtypes
-@pytest.mark.parametrize("relu", [False, True])
-def test_backward_through_a_unit_that_reads_nothing_is_that_of_torch(bfloat16, relu):
+@pytest.mark.parametrize(("relu", "rate"), [(False, 0.0), (True, 0.0), (True, 0.5)])
+def test_backward_through_a_unit_that_reads_nothing_is_that_of_torch(bfloat16, relu, rate):
     """Of dZ its mean is taken away, and the rest is multiplied by γ/√ε; where ReLU shuts, nothing.
 
     x̂ holds NaN and must not be read.
@@ -415,7 +435,8 @@ def test_backward_through_a_unit_that_reads_nothing_is_that_of_torch(bfloat16, r
     rng = np.random.default_rng(7)
     scale, bias = np.array([2, -3, 0.5, 1], np.float32), np.array([1, 2, 3, 4], np.float32)
     shift = np.array([0.5, -0.5, 0.25, 0], np.float32)
-    units = Units(bias, scale, shift, *np.empty((2, 4), np.float32), EPS, BATCH, relu)
+    dropout = Dropout(rate, stream=9)
+    units = Units(bias, scale, shift, *np.empty((2, 4), np.float32), EPS, BATCH, relu, dropout)
     weight = SparseRows.from_dense(np.zeros((4, 3), np.float32))
     kept, outputs, slopes = (unwritten((4, 300), bfloat16) for _ in range(3))
     inputs = stored(rng.normal(size=(3, 300)), bfloat16)
@@ -429,9 +450,11 @@ def test_backward_through_a_unit_that_reads_nothing_is_that_of_torch(bfloat16, r
         of_torch.bias.copy_(torch.from_numpy(shift))
     sums = torch.from_numpy(bias).double().repeat(300, 1).requires_grad_()
     z = torch.relu(of_torch(sums)) if relu else of_torch(sums)
+    z = z * torch.from_numpy(dropout.gain * kept_plain(dropout, 4, 300)).t()
+    assert_close(in_float32(outputs), z.detach().t().numpy(), 0)
     z.backward(torch.from_numpy(in_float32(gradient).copy()).double().t())
     expected = sums.grad.t().numpy()
-    error = 2e-6 * np.abs(scale)[:, None] / np.sqrt(EPS) * 4
+    error = 2e-6 * np.abs(scale)[:, None] / np.sqrt(EPS) * 4 * dropout.gain
     assert_close(in_float32(slopes), expected, error_of(expected, error, bfloat16))
     assert np.abs(in_float32(slopes)[0]).max() > 300  # 1/√ε is large
     assert_close(found.shift, of_torch.bias.grad.numpy(), 1e-4)

@@ -1,4 +1,4 @@
-"""Bias, BatchNorm and ReLU on feature-major activations, row by row; the way back is in
+"""Bias, BatchNorm, ReLU and dropout on feature-major activations, row by row; the way back is in
 `batch_norm_backward`.
 
 What stands behind a sparse product costs more than the product at 1 % density if it passes over
@@ -29,6 +29,7 @@ from scratchconv.kernels.compilation import (
     compiled_reduction,
     torch_threads,
 )
+from scratchconv.kernels.dropout import NO_DROPOUT, Dropout, is_kept, kept_plain, unit_key
 from scratchconv.kernels.sparse_products import (
     Activations,
     in_float32,
@@ -56,6 +57,7 @@ class Units:
     eps: ε of BatchNorm.
     statistics: `NONE` (no BatchNorm), `BATCH` (of the batch, in training) or `GIVEN`.
     relu: whether ReLU follows.
+    dropout: what follows the ReLU; none without one.
 
     With `BATCH` a unit whose variance is zero, as float32, is constant: its x̂ is not written.
     """
@@ -68,12 +70,13 @@ class Units:
     eps: float
     statistics: int
     relu: bool
+    dropout: Dropout = NO_DROPOUT
 
     def arguments(self) -> tuple[Any, ...]:
         """In the order of the kernels."""
         return (
             *(self.bias, self.scale, self.shift, self.mean, self.variance),
-            *(np.float32(self.eps), self.statistics, self.relu),
+            *(np.float32(self.eps), self.statistics, self.relu, *self.dropout.arguments()),
         )
 
 
@@ -92,7 +95,11 @@ def units_plain(sums: Float32Array, units: Units, normalised: Activations) -> Fl
         if normalised.size:
             normalised[~constant] = y[~constant]
         y = units.scale[:, None] * y + units.shift[:, None]
-    return np.where(y < SMALLEST_NORMAL, _ZERO, y) if units.relu else y
+    if not units.relu:
+        return y
+    kept = kept_plain(units.dropout, *y.shape) & ~(y < SMALLEST_NORMAL)
+    outputs: Float32Array = np.where(kept, y * np.float32(units.dropout.gain), _ZERO)
+    return outputs
 
 
 def constant_plain(units: Units) -> NDArray[np.bool_]:
@@ -138,6 +145,24 @@ def fill_row(rows: Activations, row: int, number: np.float32) -> None:
 
 
 @compiled_inline
+def _fill_kept(
+    outputs: Activations,
+    unit: int,
+    level: np.float32,
+    stream: np.uint64,
+    bar: np.uint32,
+    gain: np.float32,
+) -> None:
+    """The outputs of a unit that is constant."""
+    if bar == 0 or level == _ZERO:
+        fill_row(outputs, unit, level)
+        return
+    key = unit_key(stream, unit)
+    for s in range(outputs.shape[1]):
+        write(outputs, unit, s, level * gain if is_kept(key, s, bar) else _ZERO)
+
+
+@compiled_inline
 def _finish(
     sums: Float32Array,
     unit: int,
@@ -149,6 +174,9 @@ def _finish(
     eps: np.float32,
     statistics: int,
     relu: bool,
+    stream: np.uint64,
+    bar: np.uint32,
+    gain: np.float32,
     normalised: Activations,
     outputs: Activations,
 ) -> None:
@@ -161,7 +189,8 @@ def _finish(
             variance[unit] = row_sum_of_squares(sums, samples, centre) / np.float32(samples)
             mean[unit] = centre + bias[unit]
             if is_constant(variance[unit], eps, statistics):
-                fill_row(outputs, unit, _level(scale[unit], shift[unit], relu))
+                level = _level(scale[unit], shift[unit], relu)
+                _fill_kept(outputs, unit, level, stream, bar, gain)
                 return
         inverse = _ONE / np.sqrt(variance[unit] + eps)
         centre = mean[unit] - bias[unit]
@@ -171,7 +200,13 @@ def _finish(
                 write(normalised, unit, s, _ZERO if abs(x) < SMALLEST_NORMAL else x)
         factor = scale[unit] * inverse
         offset = shift[unit] - centre * factor
-    if relu:
+    if relu and bar > 0:
+        key = unit_key(stream, unit)
+        for s in range(samples):
+            y = sums[s] * factor + offset
+            y = _ZERO if y < SMALLEST_NORMAL else y
+            write(outputs, unit, s, y * gain if is_kept(key, s, bar) else _ZERO)
+    elif relu:
         for s in range(samples):
             y = sums[s] * factor + offset
             write(outputs, unit, s, _ZERO if y < SMALLEST_NORMAL else y)
@@ -227,6 +262,9 @@ def _sparse_units(
     eps: np.float32,
     statistics: int,
     relu: bool,
+    stream: np.uint64,
+    bar: np.uint32,
+    gain: np.float32,
     normalised: Activations,
     outputs: Activations,
     scratch: Float32Array,
@@ -237,12 +275,13 @@ def _sparse_units(
             reads_nothing = offsets[unit] == offsets[unit + 1]
             if reads_nothing and is_constant(_ZERO, eps, statistics):
                 mean[unit], variance[unit] = bias[unit], _ZERO
-                fill_row(outputs, unit, _level(scale[unit], shift[unit], relu))
+                level = _level(scale[unit], shift[unit], relu)
+                _fill_kept(outputs, unit, level, stream, bar, gain)
                 continue
             product(values, None, columns, offsets[unit], offsets[unit + 1], inputs, sums)
             _finish(
                 *(sums, unit, bias, scale, shift, mean, variance, eps, statistics, relu),
-                *(normalised, outputs),
+                *(stream, bar, gain, normalised, outputs),
             )
 
 
@@ -267,6 +306,9 @@ def _dense_units(
     eps: np.float32,
     statistics: int,
     relu: bool,
+    stream: np.uint64,
+    bar: np.uint32,
+    gain: np.float32,
     normalised: Activations,
     outputs: Activations,
     scratch: Float32Array,
@@ -280,5 +322,5 @@ def _dense_units(
                 sums[s] = read(given, unit, s)
             _finish(
                 *(sums, unit, bias, scale, shift, mean, variance, eps, statistics, relu),
-                *(normalised, outputs),
+                *(stream, bar, gain, normalised, outputs),
             )

@@ -1,7 +1,8 @@
-"""The way back through ReLU, BatchNorm and bias on feature-major activations, row by row.
+"""The way back through dropout, ReLU, BatchNorm and bias on feature-major activations, row by row.
 
 The equations of Ioffe & Szegedy 2015, §3, in one pass over a unit's samples. Subnormal results
-become zero. For a unit that is constant (`batch_norm.Units`) x̂ is 0 and not read.
+become zero. For a unit that is constant (`batch_norm.Units`) x̂ is 0 and not read. What dropout
+dropped is not asked again: an output of the ReLU that is 0 lets nothing through, whoever made it 0.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def units_backward_plain(
     """Plain twin of `units_backward`, in float32: dY and the gradients of the units."""
     if units.statistics != NONE:
         normalised = np.where(constant_plain(units)[:, None], _ZERO, normalised)
-    d = np.where(outputs > 0, gradient, _ZERO) if units.relu else gradient
+    d = gradient
+    if units.relu:
+        d = np.where(outputs > 0, gradient * np.float32(units.dropout.gain), _ZERO)
     result = UnitGradients.empty(len(d))
     result.shift[:] = d.sum(1)
     result.scale[:] = (d * normalised).sum(1) if units.statistics != NONE else 0
@@ -99,8 +102,9 @@ def units_backward(
     scratch = np.empty((BLOCKS, gradient.shape[1]), np.float32)
     with torch_threads(gradient.size):
         _units_backward(
-            *(gradient, outputs, normalised, units.scale, units.variance),
-            *(np.float32(units.eps), units.statistics, units.relu, sums_gradient),
+            *(gradient, outputs, normalised, units.scale, units.shift, units.variance),
+            *(np.float32(units.eps), units.statistics, units.relu),
+            *(np.float32(units.dropout.gain), sums_gradient),
             *(result.bias, result.scale, result.shift, result.square, scratch),
         )
     return result
@@ -112,10 +116,12 @@ def _units_backward(
     outputs: Activations,
     normalised: Activations,
     scale: Float32Array,
+    shift: Float32Array,
     variance: Float32Array,
     eps: np.float32,
     statistics: int,
     relu: bool,
+    gain: np.float32,
     sums_gradient: Activations,
     bias_gradient: Float32Array,
     scale_gradient: Float32Array,
@@ -132,16 +138,17 @@ def _units_backward(
             factor = _ONE
             if statistics != NONE:
                 factor = scale[unit] / np.sqrt(variance[unit] + eps)
-            if constant and relu and not (read(outputs, unit, 0) > _ZERO):
+            if constant and relu and not (shift[unit] >= SMALLEST_NORMAL):
                 # Nothing comes through the ReLU, whatever dZ is.
                 nothing = _ZERO * abs(factor)
                 fill_row(sums_gradient, unit, nothing)
                 shift_gradient[unit] = scale_gradient[unit] = _ZERO
                 bias_gradient[unit] = square[unit] = nothing
                 continue
-            if relu and not constant:
+            if relu:
                 for s in range(samples):
-                    d[s] = read(gradient, unit, s) if read(outputs, unit, s) > _ZERO else _ZERO
+                    passes = read(outputs, unit, s) > _ZERO
+                    d[s] = read(gradient, unit, s) * gain if passes else _ZERO
             else:
                 for s in range(samples):
                     d[s] = read(gradient, unit, s)

@@ -35,3 +35,10 @@ class AbsorbedReLU(nn.ReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         return input
+
+
+class AbsorbedDropout(nn.Dropout):
+    """A Dropout that is computed by the layer in front of it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input

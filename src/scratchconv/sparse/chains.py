@@ -1,10 +1,11 @@
-"""Which BatchNorm1d and ReLU stand right behind a linear layer, so that it can do their work."""
+"""Which BatchNorm1d, ReLU and Dropout stand right behind a linear layer, to be computed with it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from itertools import takewhile
+from typing import NamedTuple
 
 import torch
 from torch import fx, nn
@@ -53,17 +54,25 @@ def _watched(module: nn.Module) -> bool:
     )
 
 
-def absorbable(
-    linear: nn.Linear, behind: list[nn.Module]
-) -> tuple[nn.BatchNorm1d | None, nn.ReLU | None]:
-    """The BatchNorm1d and the ReLU that a layer can do the work of, of the modules behind it."""
-    norm = relu = None
+class Followers(NamedTuple):
+    """Modules behind a linear layer, in their order; None where there is none."""
+
+    batch_norm: nn.BatchNorm1d | None = None
+    relu: nn.ReLU | None = None
+    dropout: nn.Dropout | None = None
+
+
+def absorbable(linear: nn.Linear, behind: list[nn.Module]) -> Followers:
+    """What a layer can do the work of, of the modules behind it: a Dropout behind a ReLU only."""
+    norm = relu = dropout = None
     if behind and _usual(behind[0], linear.out_features):
         norm, behind = behind[0], behind[1:]
     if behind and type(behind[0]) is nn.ReLU:
-        relu = behind[0]
+        relu, behind = behind[0], behind[1:]
+    if relu is not None and behind and type(behind[0]) is nn.Dropout:
+        dropout = behind[0]
     assert norm is None or isinstance(norm, nn.BatchNorm1d)
-    return norm, relu
+    return Followers(norm, relu, dropout)
 
 
 def _usual(module: nn.Module, units: int) -> bool:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from scratchconv.errors import InvalidArgument, unknown_name
 from scratchconv.kernels import gpu
 from scratchconv.optim import BetaLasso
-from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d, AbsorbedReLU
-from scratchconv.sparse.chains import absorbable, followers
+from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d, AbsorbedDropout, AbsorbedReLU
+from scratchconv.sparse.chains import Followers, absorbable, followers
 from scratchconv.sparse.layer_step import LayerStep, Regrowth
 from scratchconv.sparse.linear import SparseLinear
 from scratchconv.sparse.switching import ALWAYS_COMPRESSED, ALWAYS_DENSE, SwitchAt
@@ -58,6 +58,8 @@ class Engine:
                 layer.batch_norm.__class__ = nn.BatchNorm1d
             if layer.relu is not None:
                 layer.relu.__class__ = nn.ReLU
+            if layer.dropout is not None:
+                layer.dropout.__class__ = nn.Dropout
             for name in _ATTRIBUTES:
                 layer.__dict__.pop(name, None)
             layer.__class__ = nn.Linear  # type: ignore[assignment]
@@ -94,7 +96,7 @@ class Engine:
         ]
 
 
-_ATTRIBUTES = ("form", "batch_norm", "relu", "input_gradient_wanted", "_gradients")
+_ATTRIBUTES = ("form", *Followers._fields, "input_gradient_wanted", "_gradients")
 
 
 def sparsify(
@@ -109,8 +111,9 @@ def sparsify(
 
     The model and the training loop go on as before; layers are changed in place and keep their
     parameters' names. Taken over is every `nn.Linear` whose weight `optimizer` regularises (λ > 0);
-    `Engine.left` tells why another was not. A BatchNorm1d and a ReLU that follow it directly are
-    computed with it.
+    `Engine.left` tells why another was not. A BatchNorm1d, a ReLU and a Dropout behind it that
+    follow it directly are computed with it (on the CPU; the Dropout has its own random numbers, of
+    which each pass takes the first from torch's generator).
 
     The weight's gradient is never formed: `weight.grad` stays None, and `optimizer.step` does the
     update. So nothing between `backward` and `step` can change that gradient (clipping, hooks).
@@ -248,7 +251,7 @@ def _take_over(linear: nn.Linear, behind: list[nn.Module]) -> SparseLinear:
     The classes change and the objects stay: whoever holds one of them, the model, a hook or the
     user, goes on holding the layer that is trained.
     """
-    norm, relu = absorbable(linear, behind)
+    found = absorbable(linear, behind)
     layer_kind: type[SparseLinear] = SparseLinear
     norm_kind: type[nn.BatchNorm1d] = AbsorbedBatchNorm1d
     if _on_gpu(linear.weight):
@@ -259,8 +262,9 @@ def _take_over(linear: nn.Linear, behind: list[nn.Module]) -> SparseLinear:
         layer_kind, norm_kind = GpuLinear, BatchNormReLU
         _stay_out_of_graphs(GpuLinear)
         _stay_out_of_graphs(BatchNormReLU)
-        if norm is None or relu is None:
-            norm = relu = None  # the kernel does both; torch does one alone
+        # Its kernel does both of these; torch does one alone, and dropout.
+        both = found.batch_norm is not None and found.relu is not None
+        found = found._replace(dropout=None) if both else Followers()
     linear.__class__ = layer_kind
     assert isinstance(linear, SparseLinear)
     parameter = linear._parameters["weight"]
@@ -268,10 +272,12 @@ def _take_over(linear: nn.Linear, behind: list[nn.Module]) -> SparseLinear:
     linear.form = linear.dense_form(parameter)
     linear._gradients = []
     linear.input_gradient_wanted = True
-    if norm is not None:
-        norm.__class__ = norm_kind
-    if relu is not None:
-        relu.__class__ = AbsorbedReLU
+    if found.batch_norm is not None:
+        found.batch_norm.__class__ = norm_kind
+    if found.relu is not None:
+        found.relu.__class__ = AbsorbedReLU
+    if found.dropout is not None:
+        found.dropout.__class__ = AbsorbedDropout
     # Past nn.Module's own book-keeping: these modules belong to the model, not to the layer.
-    linear.__dict__["batch_norm"], linear.__dict__["relu"] = norm, relu
+    linear.__dict__.update(found._asdict())
     return linear

@@ -14,6 +14,7 @@ from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import batch_norm, batch_norm_backward
 from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.compilation import kernels_can_run
+from scratchconv.kernels.dropout import NO_DROPOUT, Dropout
 from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d
 from scratchconv.sparse.activations import feature_major, no_rows, numbers, storage_dtype
 from scratchconv.sparse.weight import CompressedWeight, DenseWeight, Weight
@@ -39,10 +40,11 @@ class SparseLinear(nn.Linear):
     until the optimizer's step, which applies Algorithm 1 to them; `weight.grad` stays None, so
     clipping of gradients does not see it.
 
-    A BatchNorm1d and a ReLU right behind it are computed with it, where `sparsify` found them.
+    A BatchNorm1d, a ReLU and a Dropout right behind it are computed with it, where `sparsify` found
+    them.
 
     Attributes:
-        batch_norm, relu: the modules whose work this layer does too, or None.
+        batch_norm, relu, dropout: the modules whose work this layer does too, or None.
         compressible: whether the layer has a compressed form.
         input_gradient_wanted: whether the last backward pass formed one.
         form: the weight in its present form.
@@ -53,6 +55,7 @@ class SparseLinear(nn.Linear):
     form: Weight
     batch_norm: nn.BatchNorm1d | None
     relu: nn.ReLU | None
+    dropout: nn.Dropout | None
     compressible: ClassVar[bool] = True
     input_gradient_wanted: bool
     # Each with the version of its inputs, which are the caller's own memory where they can be.
@@ -199,7 +202,7 @@ class SparseLinear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """ReLU(BatchNorm(W X + b)) with its gradients; the weight's is left with the layer."""
+    """Dropout(ReLU(BatchNorm(W X + b))) with its gradients; the weight's is left with the layer."""
 
     @staticmethod
     def forward(
@@ -274,19 +277,26 @@ def _units(layer: SparseLinear, samples: int) -> Units:
     norm, count = layer.batch_norm, layer.out_features
     zeros = np.zeros(count, np.float32)
     bias = zeros if layer.bias is None else numbers(layer.bias)
-    relu = layer.relu is not None
+    behind = layer.relu is not None, _dropout(layer.dropout)
     if norm is None:
-        return Units(bias, zeros, zeros, zeros, zeros, 0.0, batch_norm.NONE, relu)
+        return Units(bias, zeros, zeros, zeros, zeros, 0.0, batch_norm.NONE, *behind)
     # Copies: the backward pass reads them, whatever has become of the parameters by then.
     scale, shift = numbers(norm.weight).copy(), numbers(norm.bias).copy()
     if not norm.training:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         mean, variance = numbers(norm.running_mean).copy(), numbers(norm.running_var).copy()
-        return Units(bias, scale, shift, mean, variance, norm.eps, batch_norm.GIVEN, relu)
+        return Units(bias, scale, shift, mean, variance, norm.eps, batch_norm.GIVEN, *behind)
     if samples < 2:
         raise InvalidArgument(
             f"a batch of {samples}: BatchNorm in training needs at least 2 samples"
         )
     mean, variance = np.empty(count, np.float32), np.empty(count, np.float32)
-    return Units(bias, scale, shift, mean, variance, norm.eps, batch_norm.BATCH, relu)
+    return Units(bias, scale, shift, mean, variance, norm.eps, batch_norm.BATCH, *behind)
+
+
+def _dropout(module: nn.Dropout | None) -> Dropout:
+    """What is dropped in this pass; its stream is the next number of torch's generator."""
+    if module is None or not module.training or module.p == 0:
+        return NO_DROPOUT
+    return Dropout(module.p, int(torch.randint(2**63 - 1, ())))
