@@ -91,6 +91,7 @@ def run_discover(
             subject.X,
             subject.y,
             names=subject.names,
+            variables=subject.variables,
             task=subject.task,
             test=subject.test,
             source=options.source,
@@ -135,7 +136,7 @@ def read_options(options: DiscoverOptions) -> Subject:
     subject = controlled(subject, options.control, options.seed)
     if options.permute is not None:
         subject = permuted(subject, options.permute)
-    return subject if options.whiten is None else whitened(subject, options.whiten)
+    return subject if options.whiten is None else whitened(subject, options.whiten, options.seed)
 
 
 def _tell(findings: Findings) -> None:

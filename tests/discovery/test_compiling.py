@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from scratchconv.discovery import comparison
 from scratchconv.discovery.boosted_trees import BoostedTrees, Extent, extent_within
 from scratchconv.discovery.comparison import compare_networks, score
 from scratchconv.discovery.compiling import compile_network, weights_of
@@ -267,6 +268,52 @@ def test_the_compiled_network_pays_and_the_test_rows_choose_nothing():
     for one in again:
         assert one.settings == by_name[one.name].settings
         assert one.validation == by_name[one.name].validation
+
+
+def test_who_diverges_is_left_out_and_settings_that_do_are_passed_over(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(150, 8))
+    samples = standard_samples(x, (x[:, 0] > 0).astype(int))
+    options = {"work": 1e6, "hidden": (8,), "batch_size": 50, "trees": False}
+    structure, line = Structure("shared", 2, 3), shuffled((8,))
+    real = comparison.train_network
+    bad_rate = compare_networks(samples, samples, None, None, **options)[0].settings["lr"]
+
+    def diverging(network, rows, *, course, seed):
+        if len(rows) == len(samples) and course.lr == bad_rate:
+            raise Collapse("the loss is nan")
+        return real(network, rows, course=course, seed=seed)
+
+    monkeypatch.setattr(comparison, "train_network", diverging)
+    found = compare_networks(samples, samples, structure, line, **options)
+    assert [one.name for one in found] == ["dense", "compiled"]
+    assert found[0].settings["lr"] != bad_rate
+
+    def never(network, rows, *, course, seed):
+        raise Collapse("the loss is nan")
+
+    monkeypatch.setattr(comparison, "train_network", never)
+    (trees,) = compare_networks(samples, samples, None, None, **options | {"trees": True})
+    assert trees.name == "boosted trees"
+    with pytest.raises(Collapse, match="every network diverged"):
+        compare_networks(samples, samples, None, None, **options)
+
+
+def test_a_layer_of_which_nothing_is_left_is_none_at_all():
+    x = np.random.default_rng(0).normal(size=(150, 8))
+    samples = standard_samples(x, (x[:, 0] > 0).astype(int))
+    options = {"work": 1e6, "hidden": (8,), "batch_size": 50, "trees": False}
+    for learned in (np.zeros((0, 8)), np.zeros((2, 8))):
+        found = compare_networks(
+            samples, samples, Structure("sparse", 4), None, learned=learned, **options
+        )
+        assert [one.name for one in found] == ["dense", "compiled"]
+
+
+def test_trees_of_many_classes_stop_without_rows_held_out():
+    x = np.random.default_rng(0).normal(size=(256, 4))
+    samples = standard_samples(x, np.arange(256) % 40)  # a tenth is 26 rows, for 40 classes
+    trees = BoostedTrees(samples, Extent(256, 4, 2), lr=0.3, leaves=4, seed=0)
+    assert trees.rounds == 2
 
 
 def test_all_contenders_may_do_the_same_work():

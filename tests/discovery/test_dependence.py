@@ -143,6 +143,37 @@ def test_a_function_that_shows_nothing_adds_no_noise():
     assert weight > 0.99
 
 
+def test_constant_columns_change_nothing_for_the_others():
+    rng = np.random.default_rng(2)
+    coins = (rng.random((1000, 30)) < 0.5).astype(float)
+    alone = dependence(coins)
+    beside = dependence(np.concatenate([coins, np.ones((1000, 30))], axis=1))
+    np.testing.assert_allclose(beside.score[:30, :30], alone.score, atol=1e-3)
+    pairs = all_pairs(30)
+    np.testing.assert_allclose(beside.p_values(pairs), alone.p_values(pairs), rtol=1e-2)
+    assert beside.null.std() == pytest.approx(alone.null.std(), rel=0.1)
+
+
+def test_columns_of_two_values_do_not_make_others_look_dependent():
+    """They have no second function: its part of chance is that of the others alone."""
+    rng = np.random.default_rng(3)
+    coins = (rng.random((1000, 90)) < 0.5).astype(float)
+    found = dependence(np.concatenate([coins, rng.normal(size=(1000, 10))], axis=1))
+    own = found.score[90:, 90:][np.triu_indices(10, 1)]
+    assert np.sqrt(np.square(own).mean()) < 1.25
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_of_two_columns_neither_is_nearer_than_another(alike):
+    values = np.random.default_rng(0).normal(size=(200, 2))
+    if alike:
+        values[:, 1] = values[:, 0]
+    for table in (values, np.concatenate([values, np.ones((200, 3))], axis=1)):
+        found = dependence(table)
+        assert not found.score.any()
+        assert found.p_values(np.array([[0, 1]]))[0] > 0.5
+
+
 def test_the_scores_are_evidence():
     found = dependence(np.random.default_rng(0).normal(size=(50, 6)))
     assert found.evidence.columns == found.columns == 6

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scratchconv.discovery import discovering
+from scratchconv.discovery import receptive_fields as receptive_fields_module
 from scratchconv.discovery.comparison import Compared
 from scratchconv.discovery.discovering import STAGES, discover
 from scratchconv.discovery.geometry import Geometry
@@ -139,7 +140,7 @@ def test_receptive_fields_are_where_the_labels_look():
     samples = standard_samples(X, (X[:, 2] + X[:, 3] > 0).astype(int))
     done = []
     fields = receptive_fields(samples, max_steps=120, progress=lambda *counts: done.append(counts))
-    assert done == [(1, 4), (2, 4), (3, 4)]
+    assert done == [(1, 3), (2, 3), (3, 3)]
     assert fields.dtype == np.float32
     norms = np.linalg.norm(fields, axis=1)
     assert (np.diff(norms) <= 0).all()
@@ -149,6 +150,47 @@ def test_receptive_fields_are_where_the_labels_look():
     assert (fields == 0).mean() > 0.5
     again = receptive_fields(samples, max_steps=120)
     np.testing.assert_array_equal(again, fields)
+
+
+def test_rows_held_out_teach_receptive_fields_nothing(monkeypatch):
+    monkeypatch.setattr(receptive_fields_module, "MULTIPLES", (1.0,))
+    X = np.random.default_rng(0).normal(size=(600, 8))
+    targets = (X[:, 2] + X[:, 3] > 0).astype(int)
+    fields = receptive_fields(standard_samples(X, targets), max_steps=40)
+    order = np.random.RandomState(0).permutation(600)
+    targets[order[:120]] = 1 - targets[order[:120]]
+    again = receptive_fields(standard_samples(X, targets), max_steps=40)
+    np.testing.assert_array_equal(again, fields)
+    targets[order[120]] = 1 - targets[order[120]]
+    other = receptive_fields(standard_samples(X, targets), max_steps=40)
+    assert other.shape != fields.shape or not np.array_equal(other, fields)
+
+
+def test_few_rows_are_told_how_many_are_needed(asked):
+    X, y = line(45), np.arange(45) % 2
+    with pytest.raises(InvalidArgument, match=r"of 45 rows a fifth .* 40 .*networks=False"):
+        discover(X, y)
+    assert "learned" not in asked
+    discover(X, y, networks=False)
+    assert len(asked["learned"]["table"]) == 45
+    asked.clear()
+    discover(line(39), y[:39], networks=False)  # too few to learn from: the data alone
+    assert "learned" not in asked
+    with pytest.raises(InvalidArgument, match=r"39 rows .* source='data'"):
+        discover(line(39), y[:39], source="both", networks=False)
+
+
+def test_columns_of_one_variable_are_no_neighbours(asked):
+    rng = np.random.default_rng(4)
+    numbers, colour = rng.normal(size=(2000, 20)), rng.integers(0, 5, 2000)
+    X = np.concatenate([numbers, np.eye(5)[colour]], axis=1)
+    variables = [*map(str, range(20)), *["colour"] * 5]
+    assert len(discover(X).graph)
+    found = discover(X, variables=variables)
+    assert found.geometry.kind == "none"
+    assert not len(found.graph)
+    with pytest.raises(InvalidArgument, match="2 variables for 25 columns"):
+        discover(X, variables=["a", "b"])
 
 
 def test_recovery_of_channels_and_what_is_not_found():

@@ -240,6 +240,16 @@ def test_dead_units_cost_no_more_than_their_absence():
     assert code.of("first layer: shifts") <= 3 * code.b
 
 
+def test_numbers_cost_every_network_the_spread_of_its_errors():
+    x = np.random.default_rng(0).normal(size=(300, 6))
+    structure = Structure("dense", 3)
+    for targets, bits in ((x[:, 0], 16), ((x[:, 0] > 0).astype(int), 0)):
+        samples = standard_samples(x, targets)
+        outputs = 1 if bits else 2
+        network = new_structured_network(structure, None, 6, outputs, 0)
+        assert network_code(network, structure, samples, None).of("spread of the errors") == bits
+
+
 def test_constant_codes():
     x = np.zeros((64, 3))
     classes = constant_code(standard_samples(x, np.arange(64) % 4))

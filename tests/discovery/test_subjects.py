@@ -60,6 +60,35 @@ def test_whitening_leaves_no_correlation_and_sees_training_rows_alone(digits):
         whitened(digits, 0.0)
 
 
+def test_rows_of_a_file_are_held_out_before_it_is_whitened(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = np.random.default_rng(0).normal(size=(100, 3)) @ np.ones((3, 3)) + np.eye(3)[0]
+    rows = np.concatenate([rows, np.random.default_rng(1).normal(size=(100, 2))], axis=1)
+    lines = ["a,b,c,d,e,y", *(",".join(map(str, [*row, i % 2])) for i, row in enumerate(rows))]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    subject = whitened(read_subject(str(path), target="y"), 1e-3, seed=1)
+    assert (len(subject.X), len(subject.test[0])) == (80, 20)
+    np.testing.assert_allclose(subject.X.mean(axis=0), 0, atol=1e-4)
+    assert np.abs(subject.test[0].mean(axis=0)).max() > 1e-2
+    whole = whitened(read_subject(str(path)), 1e-3)  # no target, nothing to be tested
+    assert (len(whole.X), whole.test) == (100, None)
+
+
+def test_columns_of_one_category_are_shuffled_together(tmp_path):
+    path = tmp_path / "table.csv"
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.normal()},{rng.choice(['red', 'green', 'blue'])}" for _ in range(60)]
+    path.write_text("\n".join(["size,colour", *lines]), encoding="utf-8")
+    subject = read_subject(str(path))
+    assert subject.variables == ("size", "colour", "colour", "colour")
+    alone = controlled(subject, "independent", 0)
+    assert (alone.X[:, 1:].sum(axis=1) == 1).all()
+    assert not np.array_equal(alone.X[:, 1:], subject.X[:, 1:])
+    assert np.array_equal(np.sort(alone.X, axis=0), np.sort(subject.X, axis=0))
+    moved = permuted(subject, 3)
+    assert [name.partition("=")[0] for name in moved.names] == list(moved.variables)
+
+
 def test_controls_keep_the_numbers_and_nothing_else(digits):
     alone = controlled(digits, "independent", 0)
     assert np.array_equal(np.sort(alone.X, axis=0), np.sort(digits.X, axis=0))

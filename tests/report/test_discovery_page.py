@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -146,7 +147,7 @@ def test_a_grid_with_empty_places_says_so():
     full = lying_on("grid", (5, 6))
     part = replace(full, coordinates=np.where(np.arange(30)[:, None] < 4, np.nan, full.coordinates))
     headline = discovery_verdict(findings(part, true_grid_edges(5, 6)[:1], sharing=None)).headline
-    assert headline == "Your 30 columns lie on a grid of 5 × 6 places, 26 of them taken."
+    assert headline == ("26 of your 30 columns lie on a grid of 5 × 6 places, 26 of them taken.")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_grid_with_empty_places_says_so():
         ("local", "weights of its own"),
         ("sparse", "few of the columns"),
         ("dense", "all columns at once"),
-        ("none", "any better than by a constant"),
+        ("none", "pays for its own description"),
     ],
 )
 def test_each_verdict_of_sharing_has_its_words(verdict, words):
@@ -179,6 +180,31 @@ def test_no_structure_is_said_and_no_map_is_drawn():
     assert "No structure: of the 40 columns no two" in page
     assert "<circle" not in page
     assert "Held against the true geometry" not in page
+
+
+def test_what_the_columns_places_would_take_is_told_and_who_would_win_then():
+    found = on_grid()
+    text = " ".join(discovery_verdict(found).sentences)
+    places = math.log2(math.factorial(90))
+    told = re.search(r"Written out \(([\d\s]+)bits\), (.*?)\.", text)
+    assert places < int(re.sub(r"\D", "", told[1])) < places + 50
+    assert told[2] == "the verdict stays"
+    near = sharing()
+    near.codes["sparse"] = code("sparse", 300, 2400)
+    text = " ".join(discovery_verdict(on_grid(sharing=near)).sentences)
+    assert "sparse is shortest" in text
+    paid = sharing()
+    terms = (Term("map: geometry", "", 500, 500.0), *paid.codes["shared"].terms)
+    paid.codes.update({k: replace(paid.codes[k], terms=terms) for k in ("shared", "local")})
+    assert "Written out" not in " ".join(discovery_verdict(on_grid(sharing=paid)).sentences)
+
+
+def test_scores_come_with_the_test_rows_and_an_error():
+    text = " ".join(discovery_verdict(on_grid(test_rows=100)).sentences)
+    assert "On 100 test rows, accuracy is 68.0" in text
+    assert "standard error of the first 4.7 points" in text
+    without = on_grid(networks=on_grid().networks[:1], sharing=sharing("none", channels=3))
+    assert "accuracy is 51.0" in " ".join(discovery_verdict(without).sentences)
 
 
 def test_a_small_margin_is_called_close():

@@ -109,8 +109,10 @@ def _telling(samples: Samples, count: int) -> NDArray[np.int64]:
 
 
 def _can_be_divided(samples: Samples) -> bool:
-    """Whether a tenth can be held out: of classes that means two rows of each."""
+    """Whether a tenth can be held out: of classes that means two rows of each, one held out."""
     if samples.task == "regression":
         return len(samples) >= 100
     counts = np.bincount(samples.targets.numpy())
-    return len(samples) >= 100 and int(counts[counts > 0].min()) >= 2
+    counts = counts[counts > 0]
+    enough = math.ceil(len(samples) / 10) >= len(counts)
+    return len(samples) >= 100 and enough and int(counts.min()) >= 2

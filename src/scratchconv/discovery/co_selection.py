@@ -222,6 +222,8 @@ def _coincidences(each: Sequence[Floats32], usage: Floats, rng: np.random.Genera
     upper = np.triu_indices(len(usage), 1)
     count = int(np.clip(_NULL_SIZE // len(upper[0]) + 1, _RENAMINGS, _SHUFFLES[0]))
     orders = [[_renamed(usage, rng) for _ in each[1:]] for _ in range(count)]
+    true = np.arange(len(usage))  # of few columns, a renaming may well be none
+    orders = [names for names in orders if not all(np.array_equal(name, true) for name in names)]
     enough = orders[: _NULL_SIZE // len(upper[0]) + 1]
 
     def renamed(parts: Sequence[Floats32], names: Sequence[Integers]) -> Floats32:

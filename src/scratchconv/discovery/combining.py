@@ -53,7 +53,8 @@ class PositionEvidence:
         return len(self.scores)
 
     def believed(self, pairs: Integers) -> NeighbourGraph:
-        """Those of `pairs` (m, 2) that chance does not explain."""
+        """Those of `pairs` (m, 2) that chance does not explain; none with a score of 0."""
+        pairs = pairs[self.scores[pairs[:, 0], pairs[:, 1]] > 0]
         return believed_edges(self.scores, self.test(pairs), structure=self.structure)
 
     def graph(self) -> NeighbourGraph:

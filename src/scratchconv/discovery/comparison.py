@@ -4,7 +4,8 @@ Everyone's settings are chosen on the same rows held out of the training rows, f
 each, by fits of an eighth of the work; the chosen one is fitted again to all training rows, and the
 test rows are looked at once. Work is counted in multiply-adds, and everyone may do as much of it:
 networks that need little of it for a pass over the rows make more passes, 30 at most. Of large
-tables it is as much as three passes of the narrowest compiled network need.
+tables it is as much as three passes of the narrowest compiled network need. What β-LASSO learned
+before, which the compiled network and the true convolution begin with, is not counted.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from scratchconv.discovery.network_training import (
     work_of_a_row,
 )
 from scratchconv.discovery.networks import Structure
+from scratchconv.discovery.receptive_fields import divided
 from scratchconv.discovery.structure_search import outputs_of
 from scratchconv.errors import Collapse, InvalidArgument
 
-HELD_OUT = 0.2
 LEARNING_RATES = (0.1, 0.03)
 WORK = 4e11
 """Multiply-adds of one fit: half a minute of two cores, and as much again to choose settings."""
@@ -108,7 +109,8 @@ def compare_networks(
         geometry: that was found.
         true_geometry: where the columns really lie, if that is known: the same convolution is then
             compiled for it, or one of window 3 if what was found is not shared.
-        learned: see `compile_network`; only the compiled network begins with it.
+        learned: see `compile_network`; the compiled network and the true convolution begin with
+            it. It may have been learned from the rows of `divided` that are not held out.
         work: multiply-adds of a fit, or more, if the narrowest compiled network makes fewer than
             three passes over the rows with them. None makes more than 30.
         batch_size: rows of a step.
@@ -117,10 +119,12 @@ def compare_networks(
         seed: of the division, weights and batches.
         progress: called with each that is done.
 
-    Raises Collapse where a contender diverges with every setting; InvalidArgument: rows that do not
-    fit each other.
+    A contender that diverges with every setting is left out. Raises Collapse where all of them do;
+    InvalidArgument: rows that do not fit each other.
     """
     d = train.inputs.shape[1]
+    if learned is not None and not learned.any():
+        learned = None
     if test.inputs.shape[1] != d or test.task != train.task:
         raise InvalidArgument(
             f"train has {d} columns ({train.task}), test {test.inputs.shape[1]} ({test.task})"
@@ -172,20 +176,25 @@ def compare_networks(
                 "true convolution",
                 widths_to_try(true),
                 lambda width: compile_network(
-                    true, true_geometry, d, outputs, width=width, seed=seed
+                    true, true_geometry, d, outputs, learned=learned, width=width, seed=seed
                 ),
             )
         )
     if trees:
         contenders.append(_trees(work, outputs, seed))
-    order = np.random.RandomState(seed).permutation(len(train))
-    cut = math.ceil(HELD_OUT * len(train))
-    learned_rows, held_out = train.part(np.sort(order[cut:])), train.part(np.sort(order[:cut]))
+    learned_rows, held_out = divided(train, seed)
     found = []
     for contender in contenders:
-        found.append(_chosen(contender, learned_rows, held_out, train, test))
+        compared = _chosen(contender, learned_rows, held_out, train, test)
+        if compared is None:
+            continue
+        found.append(compared)
         if progress is not None:
-            progress(found[-1])
+            progress(compared)
+    if not found:
+        raise Collapse(
+            "every network diverged with every setting: look at the scale of the columns"
+        )
     return found
 
 
@@ -208,7 +217,8 @@ def _trees(work: float, outputs: int, seed: int) -> _Contender:
 
 def _chosen(
     contender: _Contender, learned: Samples, held_out: Samples, train: Samples, test: Samples
-) -> Compared:
+) -> Compared | None:
+    """With the settings best on `held_out` that do not diverge on all rows; None if all do."""
     scores = []
     for settings in contender.tried:
         try:
@@ -217,19 +227,23 @@ def _chosen(
             scores.append(-math.inf)
             continue
         scores.append(score(fitted.predict(held_out), held_out))
-    best = int(np.argmax(scores))
-    settings = contender.tried[best]
-    start = time.perf_counter()
-    fitted = contender.fit(train, settings, 1)
-    seconds = time.perf_counter() - start
-    return Compared(
-        contender.name,
-        settings | fitted.extent,
-        scores[best],
-        score(fitted.predict(test), test),
-        fitted.weights,
-        seconds,
-    )
+    for best in np.argsort(-np.array(scores), kind="stable").tolist():
+        settings = contender.tried[best]
+        start = time.perf_counter()
+        try:
+            fitted = contender.fit(train, settings, 1)
+        except Collapse:
+            continue
+        seconds = time.perf_counter() - start
+        return Compared(
+            contender.name,
+            settings | fitted.extent,
+            scores[best],
+            score(fitted.predict(test), test),
+            fitted.weights,
+            seconds,
+        )
+    return None
 
 
 def score(predicted: NDArray[np.float64], samples: Samples) -> float:

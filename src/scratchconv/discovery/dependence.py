@@ -129,16 +129,20 @@ def dependence(values: ArrayLike, *, seed: int = 0) -> Dependence:
     table = checked_table(values)
     first = normal_scores(table)
     second = magnitude_scores(first)
-    n, d = first.shape
+    n = len(first)
     linear, magnitude = first.T @ first / n, second.T @ second / n
     rows = RowMoments.of(first, second)
-    weights = _weights(linear, magnitude, rows)
+    varies = [np.asarray(function.any(axis=0)) for function in (first, second)]
+    weights = _weights(linear, magnitude, rows, *varies)
     mean, deviation = rows.null(weights)
     score = weights[0] * np.abs(linear)
     score += weights[1] * magnitude
     score -= mean
     score /= deviation
     np.fill_diagonal(score, 0.0)
+    varied = np.flatnonzero(varies[0])
+    if len(varied) < 3:
+        score[:] = 0.0  # of two columns neither can be nearer to the other than a third is
     # Third moments of the products a_i a_j + b_i b_j, the functions scaled by the roots of weights.
     a, b = (np.sqrt(weight) for weight in weights)
     moments = np.array(
@@ -150,9 +154,9 @@ def dependence(values: ArrayLike, *, seed: int = 0) -> Dependence:
         ],
         np.float64,
     )
-    width = min(d, 256)
+    width = min(len(varied), 256)
     # The same permutation for both functions: they belong to one entry.
-    order = np.tile(np.arange(d), (n, 1))
+    order = np.tile(varied, (n, 1))
     order = np.random.default_rng(seed).permuted(order, axis=1)[:, :width]
     drawn = [np.take_along_axis(function, order, axis=1) for function in (first, second)]
     correlations = [each.T @ each / n for each in drawn]
@@ -165,8 +169,10 @@ def dependence(values: ArrayLike, *, seed: int = 0) -> Dependence:
 class RowMoments:
     """What the null hypothesis needs to know of the rows of two functions, each float64 (n,).
 
-    The pair that two columns hold in one row is any ordered pair of the row's d entries with
-    the same chance, so Σ_{i≠j} a_i a_j = (Σa)² − Σa² and its like give its moments exactly.
+    The pair that two columns hold in one row is any ordered pair of the row's entries with the
+    same chance, so Σ_{i≠j} a_i a_j = (Σa)² − Σa² and its like give its moments exactly. Constant
+    columns have no entries, and columns of two values none of the second function, which is 0
+    throughout: counted as if they varied, they would make chance look smaller than it is.
     mean_a, mean_b: of a_i a_j and of b_i b_j. squares_a, squares_b, crossed: of (a_i a_j)²,
     (b_i b_j)², and their product.
     """
@@ -180,7 +186,10 @@ class RowMoments:
     @staticmethod
     def of(first: Floats32, second: Floats32) -> RowMoments:
         """Of two functions of every column, (n, d)."""
-        pairs = first.shape[1] * (first.shape[1] - 1)
+        pairs_a, pairs_b = (
+            max(1, count * (count - 1))
+            for count in (int(function.any(axis=0).sum()) for function in (first, second))
+        )
 
         def sums(*factors: Floats32) -> Floats:
             term = ",".join(["nd"] * len(factors))
@@ -189,11 +198,11 @@ class RowMoments:
         aa, bb, ab = first * first, second * second, first * second
         sum_aa, sum_bb, sum_ab = sums(aa), sums(bb), sums(ab)
         return RowMoments(
-            (sums(first) ** 2 - sum_aa) / pairs,
-            (sums(second) ** 2 - sum_bb) / pairs,
-            (sum_aa**2 - sums(aa, aa)) / pairs,
-            (sum_bb**2 - sums(bb, bb)) / pairs,
-            (sum_ab**2 - sums(ab, ab)) / pairs,
+            (sums(first) ** 2 - sum_aa) / pairs_a,
+            (sums(second) ** 2 - sum_bb) / pairs_b,
+            (sum_aa**2 - sums(aa, aa)) / pairs_a,
+            (sum_bb**2 - sums(bb, bb)) / pairs_b,
+            (sum_ab**2 - sums(ab, ab)) / pairs_b,
         )
 
     def null(self, weights: tuple[float, float]) -> tuple[float, float]:
@@ -213,18 +222,30 @@ class RowMoments:
         return mean, max(float(np.sqrt(max(variances))), 1e-12)
 
 
-def _weights(linear: Floats32, magnitude: Floats32, rows: RowMoments) -> tuple[float, float]:
+def _weights(
+    linear: Floats32,
+    magnitude: Floats32,
+    rows: RowMoments,
+    varied: NDArray[np.bool_],
+    varied_magnitude: NDArray[np.bool_],
+) -> tuple[float, float]:
     """Weight each function's correlations by how far they spread beyond chance.
+
+    varied, varied_magnitude: bool (d,), the columns that have the one and the other.
 
     Where one function shows nothing (whitened data have no linear dependence left) it would only
     add noise to what the other shows. Where both show nothing they weigh the same.
     """
     excess = []
-    for correlations, only in ((linear, (1.0, 0.0)), (magnitude, (0.0, 1.0))):
-        d = len(correlations)
-        off = correlations[~np.eye(d, dtype=bool)].astype(np.float64)
+    for correlations, only, has in (
+        (linear, (1.0, 0.0), varied),
+        (magnitude, (0.0, 1.0), varied_magnitude),
+    ):
+        pairs = has & has[:, None]
+        np.fill_diagonal(pairs, False)
+        off = correlations[pairs].astype(np.float64)
         _, deviation = rows.null(only)
-        excess.append(max(float(off.var()) / deviation**2 - 1, 0.0))
+        excess.append(max(float(off.var()) / deviation**2 - 1, 0.0) if off.size else 0.0)
     a, b = (float(np.sqrt(each + _EVEN)) for each in excess)
     return a / (a + b), b / (a + b)
 

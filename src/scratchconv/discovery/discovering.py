@@ -21,11 +21,12 @@ from scratchconv.discovery.dependence import checked_table, dependence
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.graph import Integers
+from scratchconv.discovery.learning import FEWEST_ROWS
 from scratchconv.discovery.locating import Asked, checked_source, learned_evidence, located
 from scratchconv.discovery.receptive_fields import receptive_fields
 from scratchconv.discovery.recovered import recovery_of
 from scratchconv.discovery.sharing import Sharing, find_sharing
-from scratchconv.discovery.targets import RowScaling, checked_targets, held_out_rows
+from scratchconv.discovery.targets import HELD_OUT, RowScaling, checked_targets, held_out_rows
 from scratchconv.errors import InvalidArgument
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -44,8 +45,6 @@ MOST_ENTRIES = 2**28
 copies of them in float32 are 3 GB."""
 SHARING_ROWS = 10_000
 """Rows by which sharing is decided: their labels are coded."""
-HELD_OUT = 0.2
-"""Share of the rows kept back for the test, where there are no test rows."""
 
 
 def discover(
@@ -53,6 +52,7 @@ def discover(
     y: ArrayLike | None = None,
     *,
     names: Sequence[str] | None = None,
+    variables: Sequence[str] | None = None,
     task: Task | None = None,
     test: tuple[ArrayLike, ArrayLike] | None = None,
     source: Asked = "auto",
@@ -67,6 +67,9 @@ def discover(
         X: (n, d), finite numbers; at least 20 rows, 40 with labels, and 2 to 4096 columns.
         y: (n,) what is to be learned: classes of any type, or numbers.
         names: of the columns, all different; None: their numbers.
+        variables: of which variable each column is; None: every one of its own. Columns that a
+            category became exclude each other, which is no neighbourhood: those of one variable
+            are neighbours only as channels of one position.
         task: None: classification, unless y are floating-point numbers or more than 256 whole ones.
         test: rows and targets that nothing but the final comparison looks at. None: a fifth of the
             rows is held out for it first, and used by nothing else.
@@ -89,11 +92,25 @@ def discover(
         raise InvalidArgument(
             f"true_geometry has {len(true_geometry.position_of)} columns, but X has {d}"
         )
+    if variables is not None and len(variables) != d:
+        raise InvalidArgument(f"{len(variables)} variables for {d} columns: name one for each")
     targets = None if y is None else checked_targets(y, n, task)
+    if targets is not None and asked != "data" and n < FEWEST_ROWS:
+        if source != "auto":
+            raise InvalidArgument(
+                f"{n} rows are too few to learn from: give {FEWEST_ROWS} or more, or source='data'"
+            )
+        asked = "data"
     rows = np.arange(n)
     tested: tuple[NDArray[Any], NDArray[Any]] | None = None
     if targets is not None and networks:
         if test is None:
+            if asked != "data" and round((1 - HELD_OUT) * n) < FEWEST_ROWS:
+                raise InvalidArgument(
+                    f"of {n} rows a fifth is held out to test networks on, and the rest is fewer"
+                    f" than the {FEWEST_ROWS} that learning needs: give more rows, rows to test on,"
+                    " networks=False, or source='data'"
+                )
             rows, kept_back = held_out_rows(targets, HELD_OUT, seed)
             tested = table[kept_back], targets.values[kept_back]
         else:
@@ -112,7 +129,7 @@ def discover(
         with clock.stage("learned connectivity") as told:
             learned = learned_evidence(table, targets, seed=seed, progress=told)
     with clock.stage("geometry"):
-        place = located(found, learned, live)
+        place = located(found, learned, live, None if variables is None else tuple(variables))
     fields = np.zeros((0, d), np.float32)
     sharing: Sharing | None = None
     compared: tuple[Compared, ...] = ()
@@ -140,7 +157,7 @@ def discover(
                         sharing.structure,
                         place.geometry,
                         true_geometry=true_geometry,
-                        learned=fields,
+                        learned=fields if len(fields) else None,
                         seed=seed,
                         progress=_counted(told),
                     )
@@ -160,6 +177,7 @@ def discover(
         if true_geometry is None
         else recovery_of(place.graph, place.geometry, true_geometry),
         seconds=clock.seconds,
+        test_rows=0 if tested is None else len(tested[0]),
     )
 
 

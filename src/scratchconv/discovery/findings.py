@@ -48,6 +48,7 @@ class Findings:
     networks: each with its accuracy; empty without a target, or if they were not asked for.
     recovery: None where the true geometry is not known.
     seconds: that each stage took, by its name, in order.
+    test_rows: that the networks were tested on; 0 without networks, or if it was not noted.
     """
 
     names: tuple[str, ...]
@@ -62,6 +63,7 @@ class Findings:
     networks: tuple[Compared, ...]
     recovery: Recovery | None
     seconds: Mapping[str, float]
+    test_rows: int = 0
 
     @property
     def columns(self) -> int:

@@ -14,7 +14,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -186,9 +186,9 @@ def _decoded(value: Any, hint: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         hints = get_type_hints(hint)
         make: Callable[..., Any] = hint
-        return make(
-            **{field.name: inner(value[field.name], hints[field.name]) for field in fields(hint)}
-        )
+        # What a later version added has a default.
+        known = [f for f in fields(hint) if f.name in value or f.default is MISSING]
+        return make(**{f.name: inner(value[f.name], hints[f.name]) for f in known})
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         if value is None:

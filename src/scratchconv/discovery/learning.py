@@ -256,6 +256,9 @@ def _batches(n: int, generator: torch.Generator) -> Iterator[Tensor]:
 
 def _squashed(table: NDArray[Any]) -> Tensor:
     """(n, d) in the precision of the products: decorrelated, squashed, of mean 0 and variance 1."""
+    if table.dtype.kind != "f" or table.dtype.itemsize > 4:
+        # Rounded to float32 first, large numbers would lose what tells them apart.
+        table = table - table.mean(axis=0, dtype=np.float64)
     x = _decorrelated(_standardised(np.array(table, np.float32)))
     return torch.from_numpy(_standardised(np.tanh(x, out=x))).to(_precision())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -87,13 +87,19 @@ def learned_evidence(
     return co_selection(kept.weights, parts=kept.parts, seed=seed)
 
 
-def located(found: Dependence | None, learned: Evidence | None, live: NDArray[np.bool_]) -> Located:
+def located(
+    found: Dependence | None,
+    learned: Evidence | None,
+    live: NDArray[np.bool_],
+    variables: Sequence[str] | None = None,
+) -> Located:
     """Lay the columns out by what is known of them: one source, or both.
 
     Args:
         found: the data's dependence; None: they were not asked.
         learned: what labels taught (`co_selection`); None: they were not asked.
         live: bool (d,), columns that are not constant.
+        variables: of which variable each column is; see `discover`.
 
     With both, positions are read from the data, as only dependence tells which columns share one.
     If one of them shows no structure, the other is believed alone.
@@ -110,6 +116,8 @@ def located(found: Dependence | None, learned: Evidence | None, live: NDArray[np
         by_source["labels"] = label_evidence(learned, channels)
     if not by_source:
         raise InvalidArgument("there is no source: give dependence, learned evidence, or both")
+    if variables is not None and channels.count == 1:
+        _part_variables(by_source, variables)
     graphs = {source: evidence.graph() for source, evidence in by_source.items()}
     seen = [source for source, graph in graphs.items() if len(graph)]
     if len(seen) == 2:
@@ -121,6 +129,14 @@ def located(found: Dependence | None, learned: Evidence | None, live: NDArray[np
     geometry = find_geometry(believed.scores, graphs[source], channels)
     graph = reread_edges(graphs[source], geometry, believed.believed)
     return Located(source, graphs, graph, geometry, channels)
+
+
+def _part_variables(by_source: Mapping[Source, PositionEvidence], variables: Sequence[str]) -> None:
+    """Take the scores from pairs of columns of one variable, in place."""
+    _, variable_of = np.unique(np.array(variables), return_inverse=True)
+    same = variable_of == variable_of[:, None]
+    for evidence in by_source.values():
+        evidence.scores[same] = 0.0
 
 
 def _by_both(

@@ -110,6 +110,7 @@ def network_code(
         rows = np.random.RandomState(0).permutation(len(samples))[:_TELLING]
         some = samples.part(np.sort(rows))
     scale = len(samples) / len(some)
+    spread = (_whole("spread of the errors", _STEP_BITS),) if samples.task == "regression" else ()
     found = []
     for b in WEIGHT_BITS:
         rounded = rounded_to(plain, b)
@@ -117,6 +118,7 @@ def network_code(
             _choice(),
             *_settings(structure, b),
             *_structure_terms(rounded, structure, geometry, geometry_known, b),
+            *spread,
         )
         length = sum(term.bits for term in terms) + scale * label_bits(rounded, some)
         found.append((length, b, terms))

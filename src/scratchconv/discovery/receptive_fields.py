@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -31,6 +32,8 @@ def receptive_fields(
 
     S-FC (Neyshabur 2020, §2.1) of 256 and 64 units, under the λ among `fitting.MULTIPLES`, but for
     none, that is best on rows held out. Units without weights are left out: there may be no unit.
+    The rows held out (`divided`) choose λ and teach no weight, so that networks which begin with
+    these weights may be judged by them.
 
     Args:
         samples: standardised rows; columns that are 0 throughout get no weights.
@@ -43,29 +46,33 @@ def receptive_fields(
     unused = ~samples.inputs.any(dim=0).numpy()
     outputs = outputs_of(samples)
 
-    def new() -> torch.nn.Sequential:
-        return fitting.new_network(samples.inputs.shape[1], HIDDEN, outputs, unused, seed)
+    networks: list[torch.nn.Sequential] = []
 
-    order = np.random.RandomState(seed).permutation(len(samples))
-    cut = int(np.ceil(HELD_OUT * len(samples)))
-    learned, held_out = samples.part(np.sort(order[cut:])), samples.part(np.sort(order[:cut]))
+    def new() -> torch.nn.Sequential:
+        columns = samples.inputs.shape[1]
+        networks.append(fitting.new_network(columns, HIDDEN, outputs, unused, seed))
+        return networks[-1]
+
+    learned, held_out = divided(samples, seed)
     widths = (len(unused), *HIDDEN)
     multiples = [multiple for multiple in MULTIPLES if multiple]
-    shorter, budget = (_budget(len(rows), max_steps) for rows in (learned, samples))
-    tried = []
-    for done, multiple in enumerate(multiples):
-        penalty = shorter.penalty(multiple, widths)
-        tried += fitting.search(new, learned, held_out, [penalty], shorter, seed)
+    steps = min(max_steps, PASSES * fitting.batches_of(len(learned), _BATCH))
+    budget = Budget.of(steps, _BATCH, _LR)
+    tried: list[fitting.Tried] = []
+    for multiple in multiples:
+        penalty = budget.penalty(multiple, widths)
+        tried += fitting.search(new, learned, held_out, [penalty], budget, seed)
         if progress is not None:
-            progress(done + 1, len(multiples) + 1)
-    chosen = multiples[tried.index(fitting.best(tried))]
-    network = new()
-    fitting.train(network, samples, budget.penalty(chosen, widths), budget, seed)
+            progress(len(tried), len(multiples))
+    network = networks[tried.index(fitting.best(tried))]
     weights = fitting.first_layer(network).weight.detach().numpy()
     norms = np.linalg.norm(weights, axis=1)
     strongest = np.argsort(-norms, kind="stable")[: int((norms > 0).sum())]
     return np.asarray(weights[strongest], np.float32)
 
 
-def _budget(samples: int, max_steps: int) -> Budget:
-    return Budget.of(min(max_steps, PASSES * fitting.batches_of(samples, _BATCH)), _BATCH, _LR)
+def divided(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+    """Rows to learn from, and a fifth of them held out to choose settings by."""
+    order = np.random.RandomState(seed).permutation(len(samples))
+    cut = math.ceil(HELD_OUT * len(samples))
+    return samples.part(np.sort(order[cut:])), samples.part(np.sort(order[:cut]))

@@ -20,6 +20,7 @@ from scratchconv.data import spoken_digits
 from scratchconv.data.dataset import Split, Task
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.tables import ENDINGS, Target, read_table
+from scratchconv.discovery.targets import HELD_OUT, Targets, held_out_rows
 from scratchconv.errors import InvalidArgument, unknown_name
 
 Control = Literal["none", "independent", "shuffled-rows"]
@@ -40,6 +41,7 @@ class Subject:
     X: float32 or float64 (n, d); y: (n,) or None; names: of the columns; task: None without y.
     test: rows and targets for the final comparison; None: part of the rows is to be held out.
     true_geometry: where the columns lie, if that is known.
+    variables: of which variable each column is, by name (`tables.Table`).
     """
 
     X: NDArray[Any]
@@ -48,6 +50,7 @@ class Subject:
     task: Task | None
     test: tuple[NDArray[Any], NDArray[Any]] | None
     true_geometry: Geometry | None
+    variables: tuple[str, ...]
 
     def examples(self) -> NDArray[Any]:
         """A few rows from all over the table, standardised where columns are not on one scale."""
@@ -101,7 +104,7 @@ def read_subject(
             raise unknown_name("dataset or kind of file", name, (*DATASETS, *ENDINGS))
         table = read_table(path, target=target, task=task, drop=drop)
         line = _line_of(table.names) if ordered else None
-        subject = Subject(table.X, table.y, table.names, table.task, None, line)
+        subject = Subject(table.X, table.y, table.names, table.task, None, line, table.variables)
     return _fewer(subject, rows, seed)
 
 
@@ -119,19 +122,23 @@ def permuted(subject: Subject, seed: int) -> Subject:
         subject,
         X=subject.X[:, order],
         names=tuple(subject.names[column] for column in order.tolist()),
+        variables=tuple(subject.variables[column] for column in order.tolist()),
         test=None if test is None else (test[0][:, order], test[1]),
         true_geometry=geometry,
     )
 
 
-def whitened(subject: Subject, ridge: float) -> Subject:
+def whitened(subject: Subject, ridge: float, seed: int = 0) -> Subject:
     """ZCA: x ↦ U (λ + ridge · mean λ)^(−½) Uᵀ (x − mean), as the training rows have them.
 
-    Correlations are then as good as gone; what neighbours still share is of higher order. Raises
+    Correlations are then as good as gone; what neighbours still share is of higher order. Where
+    there is a target and no test rows, a fifth of the rows is held out for them first. Raises
     InvalidArgument for a ridge that is not positive, or columns of one value each.
     """
     if not ridge > 0:
         raise InvalidArgument(f"--whiten {ridge:g}: the ridge must be above 0, such as 1e-3")
+    if subject.y is not None and subject.test is None:
+        subject = _tested(subject, seed)
     mean = subject.X.mean(axis=0, dtype=np.float64)
     d = len(mean)
     covariance = np.zeros((d, d))
@@ -157,22 +164,44 @@ def whitened(subject: Subject, ridge: float) -> Subject:
     )
 
 
+def _tested(subject: Subject, seed: int) -> Subject:
+    """With a fifth of its rows as test rows."""
+    assert subject.y is not None
+    kept, out = held_out_rows(Targets(subject.y, subject.task or "regression"), HELD_OUT, seed)
+    return replace(
+        subject, X=subject.X[kept], y=subject.y[kept], test=(subject.X[out], subject.y[out])
+    )
+
+
 def controlled(subject: Subject, control: Control, seed: int) -> Subject:
     """The same numbers without structure, of which nothing may be found.
 
-    independent: each column is shuffled over the rows on its own; shuffled-rows: the columns of
+    independent: each variable is shuffled over the rows on its own; shuffled-rows: the columns of
     each row are shuffled, each row its own way. There is no true geometry then.
     """
     if control not in get_args(Control):
         raise unknown_name("control", control, get_args(Control))
     if control == "none":
         return subject
-    random, axis = np.random.default_rng((seed, 2)), 0 if control == "independent" else 1
+    random = np.random.default_rng((seed, 2))
+
+    def shuffled(X: NDArray[Any]) -> NDArray[Any]:
+        if control == "shuffled-rows":
+            return np.asarray(random.permuted(X, axis=1))
+        if len(set(subject.variables)) == len(subject.variables):
+            return np.asarray(random.permuted(X, axis=0))
+        moved = np.array(X)
+        names = np.array(subject.variables)
+        for variable in dict.fromkeys(subject.variables):
+            columns = np.flatnonzero(names == variable)
+            moved[:, columns] = X[random.permutation(len(X))][:, columns]
+        return moved
+
     test = subject.test
     return replace(
         subject,
-        X=random.permuted(subject.X, axis=axis),
-        test=None if test is None else (random.permuted(test[0], axis=axis), test[1]),
+        X=shuffled(subject.X),
+        test=None if test is None else (shuffled(test[0]), test[1]),
         true_geometry=None,
     )
 
@@ -186,7 +215,7 @@ def _dataset(name: str, directory: Path | None, rows: int | None) -> Subject:
     names = spoken_digits.bin_names() if spoken else _image_names(loaded.image)
     geometry = None if name == "tree" else _image_geometry(loaded.image)
     X, y = _flat(loaded.train)
-    return Subject(X, y, names, loaded.task, _flat(loaded.test), geometry)
+    return Subject(X, y, names, loaded.task, _flat(loaded.test), geometry, names)
 
 
 def _flat(split: Split) -> tuple[NDArray[np.float32], NDArray[Any]]:

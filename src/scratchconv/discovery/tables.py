@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
@@ -46,12 +46,19 @@ class Table:
     y: (n,), text or numbers; None where the file has no target and none was asked for.
     names: of the d columns, all different.
     task: what y asks for; None without y.
+    variables: of which column of the file each is, by name: those that a text became share one, and
+        so do the letters of one place of a sequence.
     """
 
     X: NDArray[Any]
     y: NDArray[Any] | None
     names: tuple[str, ...]
     task: Task | None
+    variables: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.variables:
+            object.__setattr__(self, "variables", self.names)
 
 
 def read_table(
@@ -92,6 +99,7 @@ def read_table(
         InvalidArgument: another ending, an unknown target, column or task.
     """
     path = Path(path)
+    variables: list[str] | None = None
     readers: dict[str, Callable[[Path], list[Column]]] = {
         ".csv": read_csv,
         ".tsv": read_csv,
@@ -112,7 +120,8 @@ def read_table(
         given = [column.name for column in columns]
         chosen = None if target is None else _position(given, target, path)
         y = None if chosen is None else _filled(columns[chosen], path)
-        X, names = _numbers([columns[i] for i in _kept(given, chosen, drop, path)], path)
+        kept = [columns[i] for i in _kept(given, chosen, drop, path)]
+        X, names, variables = _numbers(kept, path)
     elif ending == ".npz":
         X, y, names = read_npz(path, target)
         X, names = _without(X, names, None, drop, path)
@@ -121,7 +130,8 @@ def read_table(
         chosen = None if target is None else _position(names, target, path)
         y = None if chosen is None else X[:, chosen].copy()
         X, names = _without(X, names, chosen, drop, path)
-    return _checked(X, y, names, task, path)
+    table = _checked(X, y, names, task, path)
+    return table if variables is None else replace(table, variables=tuple(variables))
 
 
 def _checked(
@@ -216,16 +226,20 @@ def _position(
     return number % len(names)
 
 
-def _numbers(columns: Sequence[Column], path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    """All columns as numbers, text as categories."""
+def _numbers(
+    columns: Sequence[Column], path: Path
+) -> tuple[NDArray[np.float64], list[str], list[str]]:
+    """All columns as numbers, text as categories; their names, and of which variable each is."""
     missing = {c.name: int(c.missing.sum()) for c in columns if c.missing.any()}
     if missing:
         _refuse_missing(missing, path)
     names: list[str] = []
+    variables: list[str] = []
     arrays: list[NDArray[np.float64]] = []
     for column in columns:
         if column.values.dtype.kind != "U":
             names.append(column.name)
+            variables.append(column.name)
             arrays.append(column.values.astype(np.float64))
             continue
         values, codes = np.unique(column.values, return_inverse=True)
@@ -238,18 +252,20 @@ def _numbers(columns: Sequence[Column], path: Path) -> tuple[NDArray[np.float64]
                 )
             places, letters = sequence_columns(column.name, column.values)
             names += places
+            variables += [place.rpartition("=")[0] for place in places]
             arrays += list(letters.T)
             continue
         # Of two values, one tells the other.
         for code in range(1 if len(values) == 2 else 0, len(values)):
             names.append(f"{column.name}={values[code]}")
+            variables.append(column.name)
             arrays.append((codes == code).astype(np.float64))
     _check_names(names, path)
     rows = len(columns[0].values) if columns else 0
     X = np.empty((rows, len(arrays)))
     for i, array in enumerate(arrays):
         X[:, i] = array
-    return X, names
+    return X, names, variables
 
 
 def _filled(column: Column, path: Path) -> NDArray[Any]:

@@ -17,6 +17,8 @@ from scratchconv.discovery.learning import MOST_CLASSES
 from scratchconv.errors import InvalidArgument, unknown_name
 
 TASKS: tuple[Task, ...] = ("classification", "regression")
+HELD_OUT = 0.2
+"""Share of the rows kept back for the test, where there are no test rows."""
 _CHUNK = 8192  # rows at a time, so that no float64 copy of the table is made
 
 

@@ -13,6 +13,7 @@ from scratchconv.report.discovery_verdict import (
     geometry_in_words,
     network_of,
     score,
+    shortest_with_map,
 )
 
 SHOWN = {
@@ -55,10 +56,13 @@ def discovery_table(records: Path) -> str:
     commits = ", ".join(dict.fromkeys(str(origin["commit"]) for origin in origins))
     lines += [
         "",
-        "Networks: share of right answers on test rows, everyone within the same"
-        " multiply-adds, settings chosen on validation rows; one seed. True convolution: the"
-        " network compiled for the true places, which the others are not told. Every page's"
-        f" findings are in [`results/discovery`](results/discovery). {cpu}, {threads} threads,"
+        "Weights: by the shortest code of the target, given the columns, from which their places"
+        " were read; in brackets, where it differs, with the places written out as well. Networks:"
+        " share of right answers on test rows, settings chosen on validation rows; one seed."
+        " Compiled and true convolution (a network compiled for the true places, which the others"
+        " are not told) begin with what β-LASSO learned; from there everyone may do the same"
+        " multiply-adds. Trees see as many rows and columns as those allow. Every page's findings"
+        f" are in [`results/discovery`](results/discovery). {cpu}, {threads} threads,"
         f" torch {torch}, commit {commits}.",
         "",
         "<details><summary>The command of each row</summary>",
@@ -72,8 +76,16 @@ def discovery_table(records: Path) -> str:
     return "\n".join(lines)
 
 
+def _weights(findings: Findings) -> str:
+    sharing = findings.sharing
+    if sharing is None:
+        return MISSING
+    written_out = shortest_with_map(sharing, findings.geometry)
+    return sharing.verdict + ("" if written_out == sharing.verdict else f" ({written_out})")
+
+
 def _row(label: str, findings: Findings) -> str:
-    geometry, recovery, sharing = findings.geometry, findings.recovery, findings.sharing
+    geometry, recovery = findings.geometry, findings.recovery
     edges = rank = MISSING
     if recovery is not None:
         edges = f"{recovery.precision:.3f} / {recovery.recall:.3f}"
@@ -84,7 +96,7 @@ def _row(label: str, findings: Findings) -> str:
         geometry_in_words(geometry) + columns_at_each(geometry),
         edges,
         rank,
-        MISSING if sharing is None else sharing.verdict,
+        _weights(findings),
         *(MISSING if one is None else score(findings, one.test) for one in networks),
         f"{sum(findings.seconds.values()) / 60:.1f} min",
     )

@@ -7,7 +7,8 @@ import math
 from scratchconv.discovery.comparison import Compared
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.geometry import Geometry
-from scratchconv.discovery.neighbourhoods import channel_count
+from scratchconv.discovery.neighbourhoods import channel_count, geometry_bits
+from scratchconv.discovery.network_code import NetworkCode
 from scratchconv.discovery.sharing import Sharing
 from scratchconv.report.verdict import KeyFigure, Verdict
 from scratchconv.report.wording import accuracy, fixed, grouped, listed, percent, plural
@@ -33,10 +34,10 @@ def discovery_verdict(findings: Findings) -> Verdict:
     geometry, sharing = findings.geometry, findings.sharing
     headline = _geometry_sentence(findings)
     if sharing is not None:
-        headline = f"{headline} {_short_sharing(sharing, geometry)}"
+        headline = f"{headline} {_short_sharing(sharing, geometry, findings.rows)}"
     sentences = [*_certainty(findings)]
     if sharing is not None:
-        sentences.append(_sharing_sentence(sharing))
+        sentences += [_sharing_sentence(sharing), *_map_sentence(findings, sharing)]
     sentences += [*_networks_sentence(findings), *_recovery_sentence(findings), *_odd(findings)]
     return Verdict(headline, tuple(sentences), tuple(_figures(findings)))
 
@@ -76,8 +77,8 @@ def _geometry_sentence(findings: Findings) -> str:
     geometry, columns = findings.geometry, grouped(findings.columns)
     if geometry.kind == "none":
         return (
-            f"No structure: of the {columns} columns no two belong together more than chance"
-            " explains."
+            f"No structure: of the {columns} columns no two belong together more than all do, as"
+            " far as chance lets one tell."
         )
     each = columns_at_each(geometry)
     if geometry.kind == "other":
@@ -85,8 +86,11 @@ def _geometry_sentence(findings: Findings) -> str:
             f"Your {columns} columns have neighbours, but lie on no line, ring or grid: they are"
             f" laid out on {geometry_in_words(geometry)}{each}."
         )
-    verb = "form" if geometry.shape is None else "lie on"
-    return f"Your {columns} columns {verb} {geometry_in_words(geometry)}{each}."
+    placed = int(geometry.placed()[geometry.position_of].sum())
+    if placed < findings.columns:
+        columns = f"{grouped(placed)} of your {columns} columns"
+        return f"{columns} lie on {geometry_in_words(geometry)}{each}."
+    return f"Your {columns} columns lie on {geometry_in_words(geometry)}{each}."
 
 
 def columns_at_each(geometry: Geometry) -> str:
@@ -95,14 +99,15 @@ def columns_at_each(geometry: Geometry) -> str:
     return f", {channels} columns at each" if channels > 1 else ""
 
 
-def _short_sharing(sharing: Sharing, geometry: Geometry) -> str:
+def _short_sharing(sharing: Sharing, geometry: Geometry, rows: int) -> str:
     along = "along it" if geometry.kind in ("line", "ring", "grid") else "between neighbourhoods"
     return {
         "shared": f"Weights can be shared {along}.",
         "local": "Nearby columns act together, but each place wants weights of its own.",
         "sparse": "The target asks for few of the columns, wherever they lie.",
         "dense": "The target asks for all columns at once, wherever they lie.",
-        "none": "The target cannot be told from the columns any better than by a constant.",
+        "none": f"In {grouped(rows)} rows no network tells the target so well that it pays for its"
+        " own description.",
     }[sharing.verdict]
 
 
@@ -110,9 +115,10 @@ def _certainty(findings: Findings) -> list[str]:
     geometry, graph = findings.geometry, findings.graph
     if not len(graph):
         tried = " and ".join(SOURCES.get(source, source) for source in findings.graphs)
+        often = "10 000" if set(findings.graphs) == {"data"} else "100"
         return [
             f"Looked for in {tried or 'the data'}: an edge would be shown only if the best of all"
-            " pairs were one that chance gives once in 10 000 tables."
+            f" pairs were one that chance gives once in {often} tables."
         ]
     false = 1 - float(graph.confidence.min())
     share = "less than one in a million" if false < 1e-6 else f"no more than {percent(false)}"
@@ -143,16 +149,57 @@ def _sharing_sentence(sharing: Sharing) -> str:
     )
 
 
-def _networks_sentence(findings: Findings) -> list[str]:
-    compiled = network_of(findings, "compiled")
-    if compiled is None:
+def _map_sentence(findings: Findings, sharing: Sharing) -> list[str]:
+    """What the columns' places would take if they were told as well, and who would win then."""
+    maps = [untold_map_bits(code, findings.geometry) for code in sharing.codes.values()]
+    if not any(maps):
         return []
+    best = shortest_with_map(sharing, findings.geometry)
+    least = min(count for count in maps if count)
+    change = "the verdict stays" if best == sharing.verdict else f"{STRUCTURES[best]} is shortest"
+    return [
+        "Where the columns lie is not counted: it was read off the columns alone, which whoever is"
+        f" told the target has. Written out ({bits(least)}), {change}."
+    ]
+
+
+def shortest_with_map(sharing: Sharing, geometry: Geometry) -> str:
+    """The kind whose code is the shortest if the columns' places are told by every code."""
+    return min(
+        sharing.codes,
+        key=lambda kind: sharing.codes[kind].bits + untold_map_bits(sharing.codes[kind], geometry),
+    )
+
+
+def untold_map_bits(code: NetworkCode, geometry: Geometry) -> int:
+    """The bits of the columns' places where a code has a window and leaves them out, else 0."""
+    structure = code.structure
+    if structure is None or not structure.window or code.of("map: geometry"):
+        return 0
+    return geometry_bits(geometry, structure.window)
+
+
+def _networks_sentence(findings: Findings) -> list[str]:
+    if not findings.networks:
+        return []
+    ranked = sorted(findings.networks, key=lambda one: one.name != "compiled")
     scores = [
-        f"{score(findings, one.test)} for {NETWORKS.get(one.name, one.name)}"
-        for one in (compiled, *(one for one in findings.networks if one is not compiled))
+        f"{score(findings, one.test)} for {NETWORKS.get(one.name, one.name)}" for one in ranked
     ]
     what = "R²" if findings.task == "regression" else "accuracy"
-    return [f"On test rows, {what} is {listed(scores)}."]
+    return [f"On {_test_rows(findings)}, {what} is {listed(scores)}{_error(findings, ranked[0])}."]
+
+
+def _test_rows(findings: Findings) -> str:
+    return f"{grouped(findings.test_rows)} test rows" if findings.test_rows else "test rows"
+
+
+def _error(findings: Findings, first: Compared) -> str:
+    """The standard error of a share of right answers."""
+    if findings.task == "regression" or not findings.test_rows:
+        return ""
+    error = math.sqrt(first.test * (1 - first.test) / findings.test_rows)
+    return f" (standard error of the first {fixed(100 * error, 1)} points)"
 
 
 def _recovery_sentence(findings: Findings) -> list[str]:
