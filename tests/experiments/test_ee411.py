@@ -55,10 +55,11 @@ def test_the_table_has_the_report_beside_ours_and_svhn_can_be_left_out(made):
 def test_pictures_are_of_the_three_layers_and_the_three_networks(made):
     _, outcomes = made
     for name in ("ee411-figure1", "ee411-figure2"):
-        (picture,) = (e for e in outcomes[name].exhibits if isinstance(e, Picture))
-        assert picture.png.startswith(b"\x89PNG")
-        assert picture.name == name.replace("-", "_")
-    _, counts = outcomes["ee411-figure1"].exhibits
+        pictures = [e for e in outcomes[name].exhibits if isinstance(e, Picture)]
+        assert all(picture.png.startswith(b"\x89PNG") for picture in pictures)
+        stem = name.replace("-", "_")
+        assert [p.name for p in pictures] == [f"{stem}-cifar10", f"{stem}-cifar100"]
+    _, counts, _, _ = outcomes["ee411-figure1"].exhibits
     assert [row[0] for row in counts.rows] == [
         "SGD",
         "β = 0",
@@ -147,9 +148,9 @@ def test_figure_1_says_what_is_left_and_where_it_grew():
         else _counted(counts[row.beta][-1], counts[row.beta])
         for row in figure1.LINES
     }
-    left, grown = figure1.sentences(found)
+    left, grown = figure1.sentences(found, "cifar10")
     assert left == (
-        "Of the first layer are left: SGD 100 %, β = 0 100 %, β = 1 30 %, β = 50 20 %;"
+        "cifar10: of the first layer are left SGD 100 %, β = 0 100 %, β = 1 30 %, β = 50 20 %;"
         " least by β = 50."
     )
-    assert grown == "Bursts of regrowth by more than 10 % there: β = 50 (1)."
+    assert grown == "cifar10: bursts of regrowth by more than 10 % there: β = 50 (1)."

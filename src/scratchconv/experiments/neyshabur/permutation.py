@@ -108,7 +108,8 @@ def picture(found: Found) -> Picture:
         title="Test accuracy with pixels as they are and permuted",
         name="permutation",
         description="Lines from the accuracy of a run to that of the same run on permuted pixels.",
-        note="A line a seed. The paper claims that β-LASSO's lines are level; it shows no numbers.",
+        note="A line a seed. Flips and crops come before the permutation, so that they are those of"
+        " images in all runs. The paper claims that β-LASSO's lines are level, without numbers.",
     )
 
 

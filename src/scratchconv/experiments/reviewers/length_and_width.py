@@ -4,20 +4,25 @@ SGD and β-LASSO at β = 50 on CIFAR-10, training and test accuracy at the last 
 
 - four lengths at half the scale's α: a third of its short length, the short one, the long one, and
   four times the long one (3, 10, 40 and 160 epochs at `laptop`), every length with its own cosine;
-- four widths at the long length: α of an eighth, a quarter, half and all of the scale's; the last
-  are Table 2's runs.
+- four widths at the long length: α of an eighth, a quarter, half and all of the scale's.
+
+Without augmentation, which keeps networks of these sizes from ever fitting the training data: what
+may fall and rise again does so about where they just fit it (Belkin et al., PNAS 116, 2019;
+Nakkiran et al., ICLR 2020).
 
 Chosen on validation accuracy: both methods' settings at the long length, for half the scale's α
-and for all of it, as in Table 2. At another length L β-LASSO chooses from λ·(40/L)^p for p = 0, ½
-and 1, where λ is what 40 epochs chose: p = 0 keeps λ and p = 1 keeps λ·Ση, what shrinks a weight in
-all. SGD keeps its settings, which no length enters. So do both at the smaller widths.
+and for all of it. At another length L β-LASSO chooses from λ·(40/L)^p for p = 0, ½ and 1, where λ
+is what 40 epochs chose: p = 0 keeps λ and p = 1 keeps λ·Ση, what shrinks a weight in all. So does
+SGD with its weight decay, if it chose one. At the smaller widths both keep the settings of half α.
 
-At `laptop`: three seeds, but one of the longest training; about 145 core-minutes beside Table 2's
-runs, of which the 160 epochs take 75.
+At `laptop`: three seeds, but one of the longest training; about 200 core-minutes, of which the 160
+epochs take 75.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -71,13 +76,14 @@ def widths(scale: Scale) -> list[int]:
 def reproduce(lab: Lab) -> Outcome:
     """Choose, train, and draw both curves."""
     data, scale = lab.datasets[0], lab.scale
-    half, whole = half_size(lab, data), lab.config("s-fc", data)
+    half = replace(half_size(lab, data), augment="none")
+    whole = lab.config("s-fc", data, augment="none")
     by_length, by_width = [], []
     for method, choose in zip(METHODS, (settings.sgd, settings.beta_lasso), strict=True):
         chosen = choose(lab, half)
         for epochs in lengths(scale):
             config = replace(chosen, epochs=epochs)
-            if method != "SGD" and epochs != scale.long:
+            if epochs != scale.long and (method != "SGD" or config.weight_decay):
                 config = lab.best(carried(config, scale.long))
             by_length.append(_point(lab, method, config, half_alpha(scale)))
         for alpha in widths(scale):
@@ -102,14 +108,22 @@ def reproduce(lab: Lab) -> Outcome:
 
 
 def carried(config: RunConfig, chosen_for: int) -> list[RunConfig]:
-    """`config` with λ times (`chosen_for` / its own epochs) to the powers ½, 0 and 1."""
+    """`config` with λ and weight decay times (`chosen_for` / its own epochs)^½, ^0 and ^1."""
     ratio = chosen_for / config.epochs
     first = config.lam if config.lam_first is None else config.lam_first
-    factors = [float(f"{ratio**power:.4g}") for power in _POWERS]
     return [
-        replace(config, lam_first=float(f"{first * f:.4g}"), lam=float(f"{config.lam * f:.4g}"))
-        for f in factors
+        replace(
+            config,
+            lam_first=None if config.lam_first is None and not first else _times(first, factor),
+            lam=_times(config.lam, factor),
+            weight_decay=_times(config.weight_decay, factor),
+        )
+        for factor in (ratio**power for power in _POWERS)
     ]
+
+
+def _times(number: float, factor: float) -> float:
+    return float(f"{number * factor:.4g}")
 
 
 def _point(lab: Lab, method: str, config: RunConfig, alpha: int) -> Point:
@@ -121,25 +135,31 @@ def _point(lab: Lab, method: str, config: RunConfig, alpha: int) -> Point:
 
 
 def described(points: Sequence[Point], where: Callable[[Point], int], unit: str) -> list[str]:
-    """One sentence a method: how test accuracy goes with length or width, and whether it dips."""
+    """One sentence a method: how test accuracy goes with length or width, and whether it dips.
+
+    A fall counts where it is more than two standard errors of the difference, with the deviation
+    that the seeds of all `points` have about their means.
+    """
     sentences = []
+    deviation = _deviation(points)
     for method in METHODS:
         mine = [point for point in points if point.method == method]
         if len(mine) < 2:
             continue
         means = [cells.mean_accuracy(point.records) for point in mine]
+        errors = [deviation / math.sqrt(len(point.accuracies())) for point in mine]
         falls = [
-            f"{where(before)} to {where(after)} ({second - first:+.2f})"
-            for before, after, first, second in zip(mine, mine[1:], means, means[1:], strict=False)
-            if second < first
+            f"{where(mine[i])} to {where(mine[i + 1])} ({means[i + 1] - means[i]:+.2f})"
+            for i in range(len(mine) - 1)
+            if _is_below(i + 1, i, means, errors)
         ]
         values = ", ".join(
             f"{mean:.2f} at {where(point)}" for point, mean in zip(mine, means, strict=True)
         )
         if not falls:
-            shape = "it never falls, so there is no double descent"
+            shape = "it never falls by more than seeds differ: no double descent is seen"
         else:
-            lowest = _dip(means)
+            lowest = _dip(means, errors)
             shape = f"it falls from {' and from '.join(falls)}" + (
                 f", and rises again after {unit} {where(mine[lowest])}: a double descent"
                 if lowest is not None
@@ -153,10 +173,28 @@ def described(points: Sequence[Point], where: Callable[[Point], int], unit: str)
     return sentences
 
 
-def _dip(means: Sequence[float]) -> int | None:
+def _deviation(points: Sequence[Point]) -> float:
+    """Standard deviation of a run about the mean of its seeds, pooled over all points."""
+    several = [found for point in points if len(found := point.accuracies()) > 1]
+    freedom = sum(len(found) - 1 for found in several)
+    squares = sum((len(found) - 1) * statistics.variance(found) for found in several)
+    return math.sqrt(squares / freedom) if freedom else 0.0
+
+
+def _is_below(low: int, high: int, means: Sequence[float], errors: Sequence[float]) -> bool:
+    """Whether one mean is below another by more than two standard errors of their difference."""
+    return means[high] - means[low] > 2 * math.hypot(errors[low], errors[high])
+
+
+def _dip(means: Sequence[float], errors: Sequence[float]) -> int | None:
     """Where accuracy is lower than somewhere before and somewhere after; the lowest of them."""
-    inner = range(1, len(means) - 1)
-    dips = [i for i in inner if means[i] < max(means[:i]) and means[i] < max(means[i + 1 :])]
+    every = range(len(means))
+    dips = [
+        i
+        for i in every
+        if any(_is_below(i, before, means, errors) for before in every[:i])
+        and any(_is_below(i, after, means, errors) for after in every[i + 1 :])
+    ]
     return min(dips, key=lambda i: means[i]) if dips else None
 
 

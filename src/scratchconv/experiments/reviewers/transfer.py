@@ -90,9 +90,11 @@ def verdict(data: str, target: Target) -> list[str]:
             f"{cells.gap(row.accuracies(), other.accuracies())} from {name}"
             for name, other in {"its own": target.native, **controls}.items()
         ]
+        here, there = (one.first_layer()[0] / one.first_layer()[1] for one in (target.native, row))
         sentences.append(
             f"{data}, on connections learned on {source}: {percent(row.accuracies())};"
-            f" {', '.join(apart)}."
+            f" {', '.join(apart)}. They are {there:.0f} a unit; its own, which random places and"
+            f" local windows have as many of, {here:.0f}."
         )
     apart = [
         f"{cells.gap(target.native.accuracies(), other.accuracies())} from {name}"
