@@ -26,6 +26,8 @@ def test_runs_differ_in_k_alone_and_are_compared_with_the_exact_one(tmp_path, mo
     assert exact["compressed_at"].keys() == exact["left"].keys()
     assert exact["compressed_at"]["conv1"] > 1
     assert record["settings"]["lam"] == 1e-3
+    assert "--regrowth 3" in seldom["environment"]["command"]
+    assert f"commit {exact['environment']['commit']}" in (out / "regrowth.md").read_text("utf-8")
     configs = [
         json.loads((tmp_path / "runs" / f"every-{k}-seed5" / "config.json").read_text("utf-8"))
         for k in (1, 3)
@@ -45,7 +47,7 @@ def test_shared_support_by_hand():
 def test_the_table_has_means_over_seeds():
     def run(every: int, seed: int, accuracy: float) -> Outcome:
         share = {"conv1": 0.01, "fc1": 0.5, "fc2": 1.0}
-        return Outcome(every, seed, accuracy, 9.0, 100 * seed, {}, share, {}, share)
+        return Outcome(every, seed, accuracy, 9.0, 100 * seed, {}, share, {}, share, {})
 
     shown = table([run(1, 0, 0.5), run(1, 2, 0.52), run(10, 0, 0.4)])
     exact, seldom = shown.splitlines()[2:]

@@ -15,12 +15,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from scratchconv.display import Terminal
-from scratchconv.errors import InvalidArgument
+from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.experiments.command import run_command
 from scratchconv.training import RunConfig, load_run, load_weights, train
 from scratchconv.training.checkpoint import write_whole
@@ -40,6 +40,7 @@ class Outcome:
     left: share of non-zero weights, dead_units: units without any, by layer.
     shared: of the weights that this run or the exact run with its seed kept in a layer, the share
     that both kept.
+    environment: as the run's `result.json` has it: command, commit, machine, versions.
     """
 
     every: int
@@ -51,6 +52,7 @@ class Outcome:
     left: dict[str, float]
     dead_units: dict[str, int]
     shared: dict[str, float]
+    environment: dict[str, Any]
 
 
 def folder(runs: Path, every: int, seed: int) -> Path:
@@ -83,6 +85,7 @@ def outcome(runs: Path, every: int, seed: int) -> Outcome:
             load_weights(folder(runs, EXACT, seed)),
             [layer["name"] for layer in layers],
         ),
+        environment=result["environment"],
     )
 
 
@@ -181,21 +184,35 @@ def main(
 
 
 def write(outcomes: Sequence[Outcome], config: RunConfig, out: Path) -> None:
-    """`regrowth.json` and `regrowth.md` in the folder `out`."""
+    """`regrowth.json` and `regrowth.md` in the folder `out`.
+
+    Raises RunDirectoryError where the runs were made by different commits or machines.
+    """
     out.mkdir(parents=True, exist_ok=True)
     settings = {
         name: getattr(config, name)
         for name in ("model", "alpha", "data", "epochs", "lam", "lam_first", "lr", "beta")
     }
-    record = {
-        "settings": settings,
-        "threads": torch.get_num_threads(),
-        "runs": [asdict(run) for run in outcomes],
-    }
+    record = {"settings": settings, "runs": [asdict(run) for run in outcomes]}
     write_whole(out / RECORD, json.dumps(record, indent=1) + "\n")
     said = ", ".join(f"{name} {value}" for name, value in settings.items())
-    page = f"# What `--regrowth K` costs\n\n{said}.\n\n{table(outcomes)}\n"
+    page = (
+        f"# What `--regrowth K` costs\n\n{said}.\n\n{table(outcomes)}\n\n"
+        f"{_made([run.environment for run in outcomes])}\n"
+    )
     write_whole(out / PAGE, page)
+
+
+def _made(environments: Sequence[dict[str, Any]]) -> str:
+    """Where the runs were made."""
+    keys = [
+        (e["hardware"]["cpu"], e["hardware"]["threads"], e["versions"]["torch"], e["commit"])
+        for e in environments
+    ]
+    if len(set(keys)) > 1:
+        raise RunDirectoryError(f"the runs are of different machines or commits: {set(keys)}")
+    cpu, threads, torch, commit = keys[0]
+    return f"{cpu}, {threads} threads, torch {torch}, commit {commit}. Last epoch, ± over seeds."
 
 
 if __name__ == "__main__":
