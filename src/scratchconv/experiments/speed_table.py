@@ -11,6 +11,7 @@ from scratchconv.errors import ScratchconvError
 OURS = "ours, mode=auto"
 _PLAIN, _AUTOCAST, _BY_HAND = "plain fp32 loop", "bf16 autocast", "bf16 weights"
 _SPARSE = ("torch CSR", "sparselab")
+_RUNS = ("run", "run400")
 
 
 def speed_table(records: Path) -> str:
@@ -18,7 +19,7 @@ def speed_table(records: Path) -> str:
 
     Raises `ScratchconvError` where a record is missing or is not one of the bench.
     """
-    bench, run = (_read(records / name / "bench.json") for name in ("steps", "run"))
+    bench, *runs = (_read(records / name / "bench.json") for name in ("steps", *_RUNS))
     try:
         steps = bench["parts"]["step"]
         dense = _times(steps[0])
@@ -30,9 +31,9 @@ def speed_table(records: Path) -> str:
             "",
             "| a whole run | ours | the fastest dense step |",
             "|---|---|---|",
-            *(_run_row(part) for part in run["parts"]["run"]),
+            *(_run_row(part) for run in runs for part in run["parts"]["run"]),
             "",
-            _provenance([bench, run]),
+            _provenance([bench, *runs]),
         ]
     except (KeyError, IndexError, ValueError) as error:
         raise ScratchconvError(f"{records} lacks what the table shows ({error!r})") from error
