@@ -164,13 +164,14 @@ def test_constant_columns_have_no_neighbours():
 
 
 def test_which_sources_are_asked():
-    assert checked_source("auto", None) == "data"
-    assert checked_source("auto", [0, 1]) == "both"
-    assert checked_source("labels", [0, 1]) == "labels"
+    assert checked_source("auto", None, 100) == "data"
+    assert checked_source("auto", [0, 1], 100) == "both"
+    assert checked_source("auto", [0, 1], 39) == "data"
+    assert checked_source("labels", [0, 1], 39) == "labels"
     with pytest.raises(InvalidArgument, match="there are no labels"):
-        checked_source("both", None)
+        checked_source("both", None, 100)
     with pytest.raises(InvalidArgument, match="Did you mean 'labels'"):
-        checked_source("label", [0, 1])
+        checked_source("label", [0, 1], 100)
     with pytest.raises(InvalidArgument, match="no source"):
         located(None, None, LIVE)
 

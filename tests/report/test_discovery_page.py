@@ -109,6 +109,18 @@ def findings(geometry: Geometry, edges: np.ndarray, **changes: object) -> Findin
     return replace(made, **changes)
 
 
+def found_nothing() -> Findings:
+    """Of 40 columns without structure or target."""
+    return findings(
+        nowhere(40),
+        np.zeros((0, 2), np.int64),
+        receptive_fields=np.zeros((0, 40), np.float32),
+        networks=(),
+        recovery=None,
+        task=None,
+    )
+
+
 def on_grid(channels: int = 3, **changes: object) -> Findings:
     return findings(lying_on("grid", (5, 6), channels), true_grid_edges(5, 6), **changes)
 
@@ -168,15 +180,7 @@ def test_each_verdict_of_sharing_has_its_words(verdict, words):
 
 
 def test_no_structure_is_said_and_no_map_is_drawn():
-    found = findings(
-        nowhere(40),
-        np.zeros((0, 2), np.int64),
-        receptive_fields=np.zeros((0, 40), np.float32),
-        networks=(),
-        recovery=None,
-        task=None,
-    )
-    page = render_discovery(found, title="A title")
+    page = render_discovery(found_nothing(), title="A title")
     assert "No structure: of the 40 columns no two" in page
     assert "<circle" not in page
     assert "Held against the true geometry" not in page

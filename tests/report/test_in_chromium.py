@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from test_discovery_page import findings as found_on
-from test_discovery_page import lying_on, nowhere, on_grid
+from test_discovery_page import found_nothing, lying_on, on_grid
 
 from scratchconv.discovery.recovery import true_grid_edges
 from scratchconv.report import page as report_page
@@ -92,17 +92,8 @@ def test_a_page_of_discover(tmp_path, width):
 
 @pytest.mark.parametrize("kind", ["line", "none"])
 def test_pages_of_other_findings(tmp_path, kind):
-    if kind == "line":
-        found = found_on(lying_on("line", (95,)), true_grid_edges(95))
-    else:
-        found = found_on(
-            nowhere(40),
-            np.zeros((0, 2), np.int64),
-            receptive_fields=np.zeros((0, 40), np.float32),
-            networks=(),
-            recovery=None,
-            task=None,
-        )
+    line = found_on(lying_on("line", (95,)), true_grid_edges(95))
+    found = line if kind == "line" else found_nothing()
     page = write_discovery(found, tmp_path / "page.html", title="Sensors")
     seen = seen_in_browser(page, 900)
     assert_whole(seen)

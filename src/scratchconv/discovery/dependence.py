@@ -132,15 +132,14 @@ def dependence(values: ArrayLike, *, seed: int = 0) -> Dependence:
     n = len(first)
     linear, magnitude = first.T @ first / n, second.T @ second / n
     rows = RowMoments.of(first, second)
-    varies = [np.asarray(function.any(axis=0)) for function in (first, second)]
-    weights = _weights(linear, magnitude, rows, *varies)
+    weights = _weights(linear, magnitude, rows)
     mean, deviation = rows.null(weights)
     score = weights[0] * np.abs(linear)
     score += weights[1] * magnitude
     score -= mean
     score /= deviation
     np.fill_diagonal(score, 0.0)
-    varied = np.flatnonzero(varies[0])
+    varied = np.flatnonzero(rows.varied_a)
     if len(varied) < 3:
         score[:] = 0.0  # of two columns neither can be nearer to the other than a third is
     # Third moments of the products a_i a_j + b_i b_j, the functions scaled by the roots of weights.
@@ -174,7 +173,8 @@ class RowMoments:
     columns have no entries, and columns of two values none of the second function, which is 0
     throughout: counted as if they varied, they would make chance look smaller than it is.
     mean_a, mean_b: of a_i a_j and of b_i b_j. squares_a, squares_b, crossed: of (a_i a_j)²,
-    (b_i b_j)², and their product.
+    (b_i b_j)², and their product. varied_a, varied_b: bool (d,), the columns that have the one and
+    the other function.
     """
 
     mean_a: Floats
@@ -182,14 +182,15 @@ class RowMoments:
     squares_a: Floats
     squares_b: Floats
     crossed: Floats
+    varied_a: NDArray[np.bool_]
+    varied_b: NDArray[np.bool_]
 
     @staticmethod
     def of(first: Floats32, second: Floats32) -> RowMoments:
         """Of two functions of every column, (n, d)."""
-        pairs_a, pairs_b = (
-            max(1, count * (count - 1))
-            for count in (int(function.any(axis=0).sum()) for function in (first, second))
-        )
+        varied = [np.asarray(function.any(axis=0)) for function in (first, second)]
+        counts = [int(columns.sum()) for columns in varied]
+        pairs_a, pairs_b = (max(1, count * (count - 1)) for count in counts)
 
         def sums(*factors: Floats32) -> Floats:
             term = ",".join(["nd"] * len(factors))
@@ -203,6 +204,7 @@ class RowMoments:
             (sum_aa**2 - sums(aa, aa)) / pairs_a,
             (sum_bb**2 - sums(bb, bb)) / pairs_b,
             (sum_ab**2 - sums(ab, ab)) / pairs_b,
+            *varied,
         )
 
     def null(self, weights: tuple[float, float]) -> tuple[float, float]:
@@ -222,24 +224,16 @@ class RowMoments:
         return mean, max(float(np.sqrt(max(variances))), 1e-12)
 
 
-def _weights(
-    linear: Floats32,
-    magnitude: Floats32,
-    rows: RowMoments,
-    varied: NDArray[np.bool_],
-    varied_magnitude: NDArray[np.bool_],
-) -> tuple[float, float]:
+def _weights(linear: Floats32, magnitude: Floats32, rows: RowMoments) -> tuple[float, float]:
     """Weight each function's correlations by how far they spread beyond chance.
-
-    varied, varied_magnitude: bool (d,), the columns that have the one and the other.
 
     Where one function shows nothing (whitened data have no linear dependence left) it would only
     add noise to what the other shows. Where both show nothing they weigh the same.
     """
     excess = []
     for correlations, only, has in (
-        (linear, (1.0, 0.0), varied),
-        (magnitude, (0.0, 1.0), varied_magnitude),
+        (linear, (1.0, 0.0), rows.varied_a),
+        (magnitude, (0.0, 1.0), rows.varied_b),
     ):
         pairs = has & has[:, None]
         np.fill_diagonal(pairs, False)

@@ -85,8 +85,9 @@ def discover(
 
     Raises InvalidArgument: values that cannot be used.
     """
-    table, asked = checked_table(X), checked_source(source, y)
+    table = checked_table(X)
     n, d = table.shape
+    asked = checked_source(source, y, n)
     named = _checked_names(names, d)
     if true_geometry is not None and len(true_geometry.position_of) != d:
         raise InvalidArgument(
@@ -95,12 +96,10 @@ def discover(
     if variables is not None and len(variables) != d:
         raise InvalidArgument(f"{len(variables)} variables for {d} columns: name one for each")
     targets = None if y is None else checked_targets(y, n, task)
-    if targets is not None and asked != "data" and n < FEWEST_ROWS:
-        if source != "auto":
-            raise InvalidArgument(
-                f"{n} rows are too few to learn from: give {FEWEST_ROWS} or more, or source='data'"
-            )
-        asked = "data"
+    if asked != "data" and n < FEWEST_ROWS:
+        raise InvalidArgument(
+            f"{n} rows are too few to learn from: give {FEWEST_ROWS} or more, or source='data'"
+        )
     rows = np.arange(n)
     tested: tuple[NDArray[Any], NDArray[Any]] | None = None
     if targets is not None and networks:
@@ -157,7 +156,7 @@ def discover(
                         sharing.structure,
                         place.geometry,
                         true_geometry=true_geometry,
-                        learned=fields if len(fields) else None,
+                        learned=fields,
                         seed=seed,
                         progress=_counted(told),
                     )

@@ -20,7 +20,7 @@ from scratchconv.discovery.combining import (
 from scratchconv.discovery.dependence import Dependence
 from scratchconv.discovery.geometry import Geometry, find_geometry
 from scratchconv.discovery.graph import Evidence, NeighbourGraph
-from scratchconv.discovery.learning import STEPS, learned_supports
+from scratchconv.discovery.learning import FEWEST_ROWS, STEPS, learned_supports
 from scratchconv.discovery.targets import Targets
 from scratchconv.discovery.unsupervised import reread_edges
 from scratchconv.errors import InvalidArgument, unknown_name
@@ -49,15 +49,15 @@ class Located:
     channels: Channels
 
 
-def checked_source(source: Asked, targets: object) -> Source:
-    """What to ask: "auto" is both where there are `targets`, else the data alone.
+def checked_source(source: Asked, targets: object, rows: int) -> Source:
+    """What to ask: "auto" is both where there are `targets` and rows to learn from, else the data.
 
     Raises InvalidArgument: another name, or labels that are asked and missing.
     """
     if source not in SOURCES:
         raise unknown_name("source", source, SOURCES)
     if source == "auto":
-        return "data" if targets is None else "both"
+        return "data" if targets is None or rows < FEWEST_ROWS else "both"
     if source != "data" and targets is None:
         raise InvalidArgument(
             f"source is {source!r}, but there are no labels: give y, or source='data'"

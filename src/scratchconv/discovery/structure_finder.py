@@ -16,7 +16,7 @@ from scratchconv.discovery.channels import Channels
 from scratchconv.discovery.dependence import MIN_ROWS, checked_table, dependence
 from scratchconv.discovery.geometry import Geometry, no_geometry
 from scratchconv.discovery.graph import Integers, NeighbourGraph
-from scratchconv.discovery.learning import FEWEST_ROWS, STEPS
+from scratchconv.discovery.learning import STEPS
 from scratchconv.discovery.locating import (
     Asked,
     Located,
@@ -110,11 +110,9 @@ class StructureFinder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: what scikit-learn's validation refuses: missing values, wrong shapes.
         """
         X = validate_data(self, X, dtype=(np.float64, np.float32))
-        asked = checked_source(self.source, y)
         n, d = X.shape
+        asked = checked_source(self.source, y, n)
         targets = None if y is None else checked_targets(y, n, self.task)
-        if asked == "both" and self.source == "auto" and n < FEWEST_ROWS:
-            asked = "data"
         _check_memory(n, d)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         live = np.asarray(X.max(axis=0) != X.min(axis=0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.findings_file import read_findings, read_origin
-from scratchconv.errors import ScratchconvError
+from scratchconv.experiments.machine import one_machine
 from scratchconv.lab.exhibits import MISSING
 from scratchconv.report.discovery_verdict import (
     columns_at_each,
@@ -47,12 +47,6 @@ def discovery_table(records: Path) -> str:
     )
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [_row(SHOWN[folder], findings) for folder, findings in found.items()]
-    machines = {
-        (o["hardware"]["cpu"], o["hardware"]["threads"], o["versions"]["torch"]) for o in origins
-    }
-    if len(machines) != 1:
-        raise ScratchconvError(f"the findings are of {len(machines)} machines: {sorted(machines)}")
-    ((cpu, threads, torch),) = machines
     commits = ", ".join(dict.fromkeys(str(origin["commit"]) for origin in origins))
     lines += [
         "",
@@ -62,8 +56,8 @@ def discovery_table(records: Path) -> str:
         " Compiled and true convolution (a network compiled for the true places, which the others"
         " are not told) begin with what β-LASSO learned; from there everyone may do the same"
         " multiply-adds. Trees see as many rows and columns as those allow. Every page's findings"
-        f" are in [`results/discovery`](results/discovery). {cpu}, {threads} threads,"
-        f" torch {torch}, commit {commits}.",
+        f" are in [`results/discovery`](results/discovery). "
+        f"{one_machine(origins, 'findings')}, commit {commits}.",
         "",
         "<details><summary>The command of each row</summary>",
         "",

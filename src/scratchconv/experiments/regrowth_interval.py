@@ -22,6 +22,7 @@ from torch import Tensor
 from scratchconv.display import Terminal
 from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.experiments.command import run_command
+from scratchconv.experiments.machine import one_machine
 from scratchconv.training import RunConfig, load_run, load_weights, train
 from scratchconv.training.checkpoint import write_whole
 from scratchconv.training.run_directory import read_engine_record
@@ -186,7 +187,7 @@ def main(
 def write(outcomes: Sequence[Outcome], config: RunConfig, out: Path) -> None:
     """`regrowth.json` and `regrowth.md` in the folder `out`.
 
-    Raises RunDirectoryError where the runs were made by different commits or machines.
+    Raises ScratchconvError where the runs were made by different commits or machines.
     """
     out.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -205,14 +206,10 @@ def write(outcomes: Sequence[Outcome], config: RunConfig, out: Path) -> None:
 
 def _made(environments: Sequence[dict[str, Any]]) -> str:
     """Where the runs were made."""
-    keys = [
-        (e["hardware"]["cpu"], e["hardware"]["threads"], e["versions"]["torch"], e["commit"])
-        for e in environments
-    ]
-    if len(set(keys)) > 1:
-        raise RunDirectoryError(f"the runs are of different machines or commits: {set(keys)}")
-    cpu, threads, torch, commit = keys[0]
-    return f"{cpu}, {threads} threads, torch {torch}, commit {commit}. Last epoch, ± over seeds."
+    commits = {e["commit"] for e in environments}
+    if len(commits) > 1:
+        raise RunDirectoryError(f"the runs are of different commits: {commits}")
+    return f"{one_machine(environments, 'runs')}, commit {commits.pop()}. Last epoch, ± over seeds."
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchconv.errors import ScratchconvError
+from scratchconv.experiments.machine import one_machine
 from scratchconv.experiments.sgd_and_beta_lasso import SEEDS
 from scratchconv.training import Run, load_run
 
@@ -70,18 +71,11 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
 
 def _provenance(runs: Sequence[Run]) -> str:
     environments = [_result(run)["environment"] for run in runs]
-    machines = {
-        (e["hardware"]["cpu"], e["hardware"]["threads"], e["versions"]["torch"])
-        for e in environments
-    }
-    if len(machines) != 1:
-        raise ScratchconvError(f"the records are of {len(machines)} machines: {sorted(machines)}")
-    ((cpu, threads, torch),) = machines
     precisions = "/".join(sorted({run.resolved["precision"] for run in runs}))
     commits = ", ".join(sorted({str(e["commit"]) for e in environments}))
     return (
         f"Mean ± standard deviation over n = {len(SEEDS)} seeds, last epoch, test data looked at"
-        f" once. {cpu}, {threads} threads, torch {torch}, {precisions}, commit {commits}. Every"
+        f" once. {one_machine(environments)}, {precisions}, commit {commits}. Every"
         " number is in [`results/laptop`](results/laptop)."
     )
 

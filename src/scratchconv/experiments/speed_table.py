@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchconv.errors import ScratchconvError
+from scratchconv.experiments.machine import one_machine
 
 OURS = "ours, mode=auto"
 _PLAIN, _AUTOCAST, _BY_HAND = "plain fp32 loop", "bf16 autocast", "bf16 weights"
@@ -75,19 +76,12 @@ def _run_row(part: dict[str, Any]) -> str:
 
 
 def _provenance(records: list[dict[str, Any]]) -> str:
-    machines = {
-        (record["hardware"]["cpu"], record["threads"], record["versions"]["torch"])
-        for record in records
-    }
-    if len(machines) != 1:
-        raise ScratchconvError(f"the records are of {len(machines)} machines: {sorted(machines)}")
-    ((cpu, threads, torch),) = machines
     commits = ", ".join(sorted({str(record["commit"]) for record in records}))
     return (
         "S-FC, α = 28 (26.8 M weights), batch 512: one training step, the median of contenders that"
         ' took turns in one run; × is how many times as long as ours. Supports are random. "By'
         ' hand" keeps a bf16 copy of the weights beside the fp32 ones, which PyTorch does not do by'
-        f" itself. {cpu}, {threads} threads, torch {torch}, commit {commits}. Every reading, and"
+        f" itself. {one_machine(records)}, commit {commits}. Every reading, and"
         " where we lose, is in [`results/bench`](results/bench)."
     )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scratchconv.experiments import figures
-from scratchconv.experiments.ee411.table1 import ROWS, Row, config_of
+from scratchconv.experiments.ee411.table1 import ROWS, Row, configs_of
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur import figure3
 from scratchconv.lab import Exhibit, Lab, Outcome, Picture, RunRecord, Table
@@ -29,8 +29,9 @@ def reproduce(lab: Lab) -> Outcome:
     """Train S-FC by SGD and by three β, draw the non-zeros of its layers."""
     said: list[str] = []
     exhibits: list[Exhibit] = []
+    by_row = {row: configs_of(lab, row) for row in LINES}
     for data in lab.datasets:
-        configs = {f"{row.name} on {data}": config_of(lab, row, data) for row in LINES}
+        configs = {f"{row.name} on {data}": by_row[row][data] for row in LINES}
         records = lab.train(configs, epochs=True)
         found = {row: records[f"{row.name} on {data}"] for row in LINES}
         said += sentences(found, data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scratchconv.experiments.ee411.table1 import ROWS, config_of
+from scratchconv.experiments.ee411.table1 import ROWS, configs_of
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur import figure4
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord
@@ -28,8 +28,9 @@ def reproduce(lab: Lab) -> Outcome:
     said: list[str] = []
     pictures: list[Picture] = []
     found: dict[str, list[RunRecord]] = {}
+    by_row = {row: configs_of(lab, row) for row in _PANELS}
     for data in lab.datasets:
-        configs = {f"{row.name} on {data}": config_of(lab, row, data) for row in _PANELS}
+        configs = {f"{row.name} on {data}": by_row[row][data] for row in _PANELS}
         found[data] = list(lab.train(configs, measure=figure4.first_layer).values())
         said += figure4.sentences(data, found[data])
         pictures.append(

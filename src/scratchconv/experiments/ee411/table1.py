@@ -81,15 +81,16 @@ def runs(lab: Lab) -> dict[str, dict[Row, RunRecord]]:
     """The records of all rows."""
     found: dict[str, dict[Row, RunRecord]] = {data: {} for data in lab.datasets}
     for row in ROWS:
-        for data in lab.datasets:
+        for data, config in configs_of(lab, row).items():
             name = f"{row.name} on {data}"
-            found[data][row] = lab.train({name: config_of(lab, row, data)})[name]
+            found[data][row] = lab.train({name: config})[name]
     return found
 
 
-def config_of(lab: Lab, row: Row, data: str) -> RunConfig:
-    """The run of a row on one of the datasets."""
-    return replace(settings_of(lab, row), data=lab.config(row.model, data).data)
+def configs_of(lab: Lab, row: Row) -> dict[str, RunConfig]:
+    """The runs of a row by dataset, all with the settings chosen on the first."""
+    chosen = settings_of(lab, row)
+    return {data: replace(chosen, data=lab.config(row.model, data).data) for data in lab.datasets}
 
 
 def settings_of(lab: Lab, row: Row) -> RunConfig:
