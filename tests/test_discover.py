@@ -9,6 +9,7 @@ import pytest
 
 from scratchconv import cli, discover
 from scratchconv.discover import DiscoverOptions, read_options
+from scratchconv.discovery import discovering
 from scratchconv.discovery.findings_file import read_findings, read_origin
 
 
@@ -89,6 +90,42 @@ def test_nothing_is_overwritten_unasked(run, walk, tmp_path):
     assert (tmp_path / "mine" / "page.html").read_text() == "mine"
     assert run("walk.csv", "--drop", "y", "--out", "mine", "--overwrite")[0] == 0
     assert "12 columns" in (tmp_path / "mine" / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_search_goes_on_where_it_was_broken_off(run, walk, tmp_path, monkeypatch):
+    words = ("walk.csv", "--drop", "y", "--out", "a")
+
+    def broken_off(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(discovering, "located", broken_off)
+        status, _, err = run(*words)
+        assert (status, err.splitlines()[-1]) == (
+            130,
+            "stopped; the stages that are done are kept: add --resume --out a to go on",
+        )
+    status, _, err = run(*words)
+    assert status == 1
+    assert "add --resume to go on with it, --overwrite" in err
+    status, _, err = run(*words, "--seed", 1, "--resume")
+    assert status == 1
+    assert "of other data, options" in err
+    with monkeypatch.context() as patched:
+        patched.setattr(discovering, "dependence", broken_off)
+        status, out, err = run(*words, "--resume")
+    assert status == 0, err
+    assert "there already: dependence" in err
+    assert "12 columns lie on a line" in out
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        "findings.json",
+        "arrays.safetensors",
+        "page.html",
+    }
+    status, _, err = run(*words, "--resume")
+    assert status == 1
+    assert "is finished" in err
+    assert run("walk.csv", "--resume")[0] == 1
 
 
 @pytest.mark.parametrize(

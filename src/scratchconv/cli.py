@@ -111,6 +111,7 @@ def discover(
     seed: int = 0,
     out: Path | None = None,
     data_dir: Path | None = None,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Find which columns of a table are neighbours, where they lie, and what they share.
@@ -132,6 +133,7 @@ def discover(
         out: Folder for findings.json, arrays.safetensors and page.html; without it, a new one
             under runs/discover/.
         data_dir: Folder of the dataset's files; without it $SCRATCHCONV_DATA, or a cache folder.
+        resume: Go on with the search in --out that was broken off; all else as it was.
         overwrite: Replace what is in --out.
     """
     # Not at the top: scikit-learn takes a second, and the other commands do without.
@@ -152,7 +154,7 @@ def discover(
         seed=seed,
         data_dir=data_dir,
     )
-    run_discover(options, out, overwrite=overwrite)
+    run_discover(options, out, resume=resume, overwrite=overwrite)
 
 
 def export(

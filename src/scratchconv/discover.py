@@ -1,4 +1,8 @@
-"""The command `discover`: a table in; findings, arrays and a page out."""
+"""The command `discover`: a table in; findings, arrays and a page out.
+
+What each stage finds is kept in the folder until all is written: a search that was broken off goes
+on with --resume.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from scratchconv.data.dataset import Task
 from scratchconv.discovery.discovering import discover
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.findings_file import ARRAYS, FINDINGS, write_findings
+from scratchconv.discovery.kept_stages import KeptStages
 from scratchconv.discovery.locating import Asked
 from scratchconv.discovery.subjects import (
     Control,
@@ -31,9 +36,12 @@ from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.report.discovery_page import write_discovery
 from scratchconv.report.discovery_tables import network_rows
 from scratchconv.report.discovery_verdict import discovery_verdict
+from scratchconv.training import Stopped
 from scratchconv.training.environment import describe_environment
 
 PAGE = "page.html"
+STAGES = "stages"
+"""Folder of the stages, beside the page while it is not there."""
 
 
 @dataclass(frozen=True)
@@ -70,36 +78,53 @@ class DiscoverOptions:
 
 
 def run_discover(
-    options: DiscoverOptions, out: Path | None = None, *, overwrite: bool = False
+    options: DiscoverOptions,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Find the structure, tell it in the terminal, write files; returns the path of the page.
 
-    `out` is a new folder under runs/discover where none is given. Raises RunDirectoryError where it
-    holds something and `overwrite` was not asked for; InvalidArgument and DataError for what cannot
-    be looked at.
+    `out` is a new folder under runs/discover where none is given. With `resume` the search that was
+    broken off there goes on; `options` must be what they were. Raises RunDirectoryError where `out`
+    holds something and neither `resume` nor `overwrite` was asked for, or another search than the
+    one to be resumed; InvalidArgument and DataError for what cannot be looked at.
     """
+    if resume and (out is None or overwrite):
+        raise InvalidArgument("--resume goes on in the folder given by --out, without --overwrite")
     out = _new_folder(options.name) if out is None else out
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not overwrite)):
-        raise RunDirectoryError(f"{out} is not empty: add --overwrite, or choose another --out")
+    kept = KeptStages(out / STAGES)
+    _check_folder(out, kept, resume=resume, overwrite=overwrite)
     if options.seed < 0 or (options.permute is not None and options.permute < 0):
         raise InvalidArgument("--seed and --permute must be whole numbers of at least 0")
     started = _now()
-    with Stages() as stages:
-        stages("reading", 0, 1)
-        subject = read_options(options)
-        findings = discover(
-            subject.X,
-            subject.y,
-            names=subject.names,
-            variables=subject.variables,
-            task=subject.task,
-            test=subject.test,
-            source=options.source,
-            networks=not options.no_networks,
-            true_geometry=subject.true_geometry,
-            seed=options.seed,
-            progress=stages,
-        )
+    try:
+        with Stages() as stages:
+            if kept.names():
+                stages.console.print(f"there already: {'; '.join(kept.names())}", markup=False)
+            stages("reading", 0, 1)
+            subject = read_options(options)
+            findings = discover(
+                subject.X,
+                subject.y,
+                names=subject.names,
+                variables=subject.variables,
+                task=subject.task,
+                test=subject.test,
+                source=options.source,
+                networks=not options.no_networks,
+                true_geometry=subject.true_geometry,
+                seed=options.seed,
+                progress=stages,
+                kept=kept,
+            )
+    except KeyboardInterrupt:
+        if not kept.names():
+            raise
+        raise Stopped(
+            f"stopped; the stages that are done are kept: add --resume --out {out} to go on"
+        ) from None
     origin: dict[str, Any] = {
         "command": options.command(),
         "seed": options.seed,
@@ -116,9 +141,24 @@ def run_discover(
         examples=subject.examples(),
         overwrite=overwrite,
     )
+    kept.clear()
     _tell(findings)
     print(f"wrote {page}, {FINDINGS} and {ARRAYS}")
     return page
+
+
+def _check_folder(out: Path, kept: KeptStages, *, resume: bool, overwrite: bool) -> None:
+    if resume and (out / FINDINGS).exists():
+        raise RunDirectoryError(
+            f"{out} is finished: there is nothing to go on with. --overwrite makes it anew"
+        )
+    if overwrite:
+        kept.clear()
+    elif not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        going_on = "--resume to go on with it, " if kept.names() else ""
+        raise RunDirectoryError(
+            f"{out} is not empty: add {going_on}--overwrite, or choose another --out"
+        )
 
 
 def read_options(options: DiscoverOptions) -> Subject:

@@ -268,6 +268,12 @@ def test_the_compiled_network_pays_and_the_test_rows_choose_nothing():
     for one in again:
         assert one.settings == by_name[one.name].settings
         assert one.validation == by_name[one.name].validation
+    options |= {"true_geometry": geometry, "done": found[:2]}
+    shown = []
+    rest = compare_networks(train, test, structure, geometry, progress=shown.append, **options)
+    assert rest[:2] == found[:2]
+    assert [one.name for one in shown] == ["true convolution"]
+    assert rest[2].test == by_name["true convolution"].test
 
 
 def test_who_diverges_is_left_out_and_settings_that_do_are_passed_over(monkeypatch):

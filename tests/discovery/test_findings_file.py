@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from scratchconv.analysis.prefix_code import Term
-from scratchconv.discovery import findings_file
 from scratchconv.discovery.alignment import SharedFilters
 from scratchconv.discovery.comparison import Compared
+from scratchconv.discovery.exact_values import decoded, encoded
 from scratchconv.discovery.findings import Findings, Recovery
 from scratchconv.discovery.findings_file import (
     ARRAYS,
@@ -178,13 +178,13 @@ def test_arrays_of_other_findings_are_refused(tmp_path):
 def test_what_an_earlier_version_did_not_note_has_its_default(tmp_path):
     findings = replace(example(), test_rows=77)
     held: dict[str, np.ndarray] = {}
-    noted = findings_file._encoded(findings, "", held)
-    assert findings_file._decoded(noted, Findings, held).test_rows == 77
+    noted = encoded(findings, "", held)
+    assert decoded(noted, Findings, held).test_rows == 77
     del noted["test_rows"]
-    assert same(findings_file._decoded(noted, Findings, held), replace(findings, test_rows=0))
+    assert same(decoded(noted, Findings, held), replace(findings, test_rows=0))
     del noted["rows"]
     with pytest.raises(KeyError, match="rows"):
-        findings_file._decoded(noted, Findings, held)
+        decoded(noted, Findings, held)
 
 
 def test_another_format_is_refused(tmp_path):

@@ -37,6 +37,7 @@ from scratchconv.discovery.receptive_fields import divided
 from scratchconv.discovery.structure_search import outputs_of
 from scratchconv.errors import Collapse, InvalidArgument
 
+CONTENDERS = ("dense", "compiled", "true convolution", "boosted trees")
 LEARNING_RATES = (0.1, 0.03)
 WORK = 4e11
 """Multiply-adds of one fit: half a minute of two cores, and as much again to choose settings."""
@@ -51,7 +52,7 @@ _CHUNK = 1024
 class Compared:
     """One contender.
 
-    name: dense, compiled, true convolution, or boosted trees.
+    name: one of `CONTENDERS`.
     settings: those chosen, and how far the work went: passes over the rows; of trees, the rows,
         columns and rounds that were used.
     validation: the score on the rows held out, with these settings and an eighth of the work.
@@ -99,6 +100,7 @@ def compare_networks(
     hidden: Sequence[int] = (256, 64),
     trees: bool = True,
     seed: int = 0,
+    done: Sequence[Compared] = (),
     progress: Callable[[Compared], None] | None = None,
 ) -> list[Compared]:
     """Fit every contender within the same work, and score each once on the test rows.
@@ -117,7 +119,8 @@ def compare_networks(
         hidden: widths of the dense network.
         trees: whether to fit gradient-boosted trees; see `boosted_trees` for their bounds.
         seed: of the division, weights and batches.
-        progress: called with each that is done.
+        done: compared before, by the same arguments: these are not fitted again.
+        progress: called with each that is done now.
 
     A contender that diverges with every setting is left out. Raises Collapse where all of them do;
     InvalidArgument: rows that do not fit each other.
@@ -184,7 +187,11 @@ def compare_networks(
         contenders.append(_trees(work, outputs, seed))
     learned_rows, held_out = divided(train, seed)
     found = []
+    before = {one.name: one for one in done}
     for contender in contenders:
+        if contender.name in before:
+            found.append(before[contender.name])
+            continue
         compared = _chosen(contender, learned_rows, held_out, train, test)
         if compared is None:
             continue

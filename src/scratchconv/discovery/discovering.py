@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
+from scratchconv import __version__
 from scratchconv.data.dataset import Task
-from scratchconv.discovery.comparison import Compared, compare_networks
-from scratchconv.discovery.dependence import checked_table, dependence
+from scratchconv.discovery.comparison import CONTENDERS, Compared, compare_networks
+from scratchconv.discovery.dependence import Dependence, checked_table, dependence
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.geometry import Geometry
-from scratchconv.discovery.graph import Integers
+from scratchconv.discovery.graph import Evidence, Floats32, Integers
+from scratchconv.discovery.kept_stages import KeptStages, search_key
 from scratchconv.discovery.learning import FEWEST_ROWS
-from scratchconv.discovery.locating import Asked, checked_source, learned_evidence, located
+from scratchconv.discovery.locating import (
+    Asked,
+    Located,
+    checked_source,
+    learned_evidence,
+    located,
+)
 from scratchconv.discovery.receptive_fields import receptive_fields
 from scratchconv.discovery.recovered import recovery_of
 from scratchconv.discovery.sharing import Sharing, find_sharing
@@ -31,6 +39,8 @@ from scratchconv.errors import InvalidArgument
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of a stage, what is done of it, and what there is to do, as far as known."""
+_Told: TypeAlias = Callable[[int, int], None]
+_Found = TypeVar("_Found")
 
 STAGES = (
     "dependence",
@@ -60,6 +70,7 @@ def discover(
     true_geometry: Geometry | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    kept: KeptStages | None = None,
 ) -> Findings:
     """Find what structure the columns of a table have.
 
@@ -80,10 +91,13 @@ def discover(
             it among the networks.
         seed: of all that is drawn.
         progress: called as stages go on.
+        kept: where what long stages find is kept, and found again by the same search if it was
+            broken off; None: nowhere.
 
     The same arguments give the same findings on the same kind of machine, but for `seconds`.
 
-    Raises InvalidArgument: values that cannot be used.
+    Raises InvalidArgument: values that cannot be used; RunDirectoryError: `kept` is of another
+    search.
     """
     table = checked_table(X)
     n, d = table.shape
@@ -117,50 +131,81 @@ def discover(
     rows = _drawn(rows, MOST_ENTRIES // d, seed)
     table = table[rows]
     targets = None if targets is None else targets.part(rows)
-    clock = _Clock(progress)
     live = np.asarray(table.max(axis=0) != table.min(axis=0))
+    stages = _Stages(progress, kept)
+    if kept is not None:
+        kept.begin(
+            search_key(
+                {
+                    "table": table,
+                    "targets": None if targets is None else targets.values,
+                    "test": None if tested is None else tested[0],
+                    "test targets": None if tested is None else tested[1],
+                    **_arrays_of(true_geometry),
+                },
+                {
+                    "asked": (asked, None if targets is None else targets.task, seed),
+                    "variables": None if variables is None else tuple(variables),
+                    "versions": (__version__, torch.__version__),
+                },
+            )
+        )
     found = learned = None
     if asked != "labels":
-        with clock.stage("dependence"):
-            found = dependence(table, seed=seed)
+        found = stages.run("dependence", Dependence, lambda told: dependence(table, seed=seed))
     if asked != "data":
-        assert targets is not None
-        with clock.stage("learned connectivity") as told:
-            learned = learned_evidence(table, targets, seed=seed, progress=told)
-    with clock.stage("geometry"):
-        place = located(found, learned, live, None if variables is None else tuple(variables))
+        labels = targets
+        assert labels is not None
+        learned = stages.run(
+            "learned connectivity",
+            Evidence,
+            lambda told: learned_evidence(table, labels, seed=seed, progress=told),
+        )
+    named_variables = None if variables is None else tuple(variables)
+    place = stages.run(
+        "geometry", Located, lambda told: located(found, learned, live, named_variables)
+    )
     fields = np.zeros((0, d), np.float32)
     sharing: Sharing | None = None
     compared: tuple[Compared, ...] = ()
     if targets is not None:
         scaling = RowScaling.of(table, targets)
         samples = scaling.samples(table, targets.values)
-        with clock.stage("receptive fields") as told:
-            fields = receptive_fields(samples, seed=seed, progress=told)
-        with clock.stage("sharing") as told:
-            few = samples.part(_drawn(np.arange(len(samples)), SHARING_ROWS, seed))
-            sharing = find_sharing(
+        fields = stages.run(
+            "receptive fields",
+            Floats32,
+            lambda told: receptive_fields(samples, seed=seed, progress=told),
+        )
+        few = samples.part(_drawn(np.arange(len(samples)), SHARING_ROWS, seed))
+        sharing = stages.run(
+            "sharing",
+            Sharing,
+            lambda told: find_sharing(
                 few,
                 place.geometry,
                 learned=fields,
                 geometry_known=place.source == "data",
                 seed=seed,
                 progress=_counted(told),
-            )
+            ),
+        )
         if tested is not None:
-            with clock.stage("networks") as told:
-                compared = tuple(
-                    compare_networks(
-                        samples,
-                        scaling.samples(*tested),
-                        sharing.structure,
-                        place.geometry,
-                        true_geometry=true_geometry,
-                        learned=fields,
-                        seed=seed,
-                        progress=_counted(told),
-                    )
-                )
+            test_rows, structure = scaling.samples(*tested), sharing.structure
+            compared = stages.each(
+                "networks",
+                CONTENDERS,
+                lambda done, report: compare_networks(
+                    samples,
+                    test_rows,
+                    structure,
+                    place.geometry,
+                    true_geometry=true_geometry,
+                    learned=fields,
+                    seed=seed,
+                    done=done,
+                    progress=report,
+                ),
+            )
     return Findings(
         names=named,
         rows=len(table),
@@ -175,29 +220,82 @@ def discover(
         recovery=None
         if true_geometry is None
         else recovery_of(place.graph, place.geometry, true_geometry),
-        seconds=clock.seconds,
+        seconds=stages.seconds,
         test_rows=0 if tested is None else len(tested[0]),
     )
 
 
-class _Clock:
-    """Times the stages, and tells how far each of them is."""
+class _Stages:
+    """Times the stages, tells how far each of them is, and finds again what is kept of them."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: Progress | None, kept: KeptStages | None) -> None:
         self.seconds: dict[str, float] = {}
         self._progress = progress
+        self._kept = kept
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+    def run(self, name: str, hint: Any, find: Callable[[_Told], _Found]) -> _Found:
+        """What `find` finds, of type `hint`, unless it is kept."""
+        told = self._told(name)
+        told(0, 1)
+        there = None if self._kept is None else self._kept.get(name, hint)
+        if there is None:
+            start = time.perf_counter()
+            found = find(told)
+            there = found, time.perf_counter() - start
+            if self._kept is not None:
+                self._kept.keep(name, *there)
+        self.seconds[name] = there[1]
+        told(1, 1)
+        return there[0]
+
+    def each(
+        self,
+        name: str,
+        parts: Sequence[str],
+        find: Callable[[Sequence[Compared], Callable[[Compared], None]], Sequence[Compared]],
+    ) -> tuple[Compared, ...]:
+        """As `run`, of a stage whose parts are kept one by one."""
+        told = self._told(name)
+        told(0, 1)
+        there = {}
+        if self._kept is not None:
+            for part in parts:
+                entry = self._kept.get(f"{name}, {part}", Compared)
+                if entry is not None:
+                    there[part] = entry
+        before = sum(seconds for _, seconds in there.values())
+        start = last = time.perf_counter()
+        count = _counted(told)
+
+        def report(one: Compared) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            if self._kept is not None:
+                self._kept.keep(f"{name}, {one.name}", one, now - last)
+            last = now
+            count(one)
+
+        found = tuple(find([one for one, _ in there.values()], report))
+        self.seconds[name] = before + time.perf_counter() - start
+        told(1, 1)
+        return found
+
+    def _told(self, name: str) -> _Told:
         def told(done: int, total: int) -> None:
             if self._progress is not None:
                 self._progress(name, done, total)
 
-        start = time.perf_counter()
-        told(0, 1)
-        yield told
-        self.seconds[name] = time.perf_counter() - start
-        told(1, 1)
+        return told
+
+
+def _arrays_of(geometry: Geometry | None) -> dict[str, NDArray[Any] | None]:
+    if geometry is None:
+        return {"true positions": None}
+    return {
+        "true positions": geometry.position_of,
+        "true channels": geometry.channel_of,
+        "true coordinates": geometry.coordinates,
+    }
 
 
 def _counted(told: Callable[[int, int], None]) -> Callable[[object], None]:

@@ -11,19 +11,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from scratchconv.discovery.exact_values import decoded, encoded
 from scratchconv.discovery.findings import Findings
 from scratchconv.errors import DataError, InvalidArgument
 
@@ -58,7 +55,7 @@ def write_findings(
         )
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        content = {"findings": _encoded(findings, "", arrays), "origin": dict(origin or {})}
+        content = {"findings": encoded(findings, "", arrays), "origin": dict(origin or {})}
         own = _digest_of(content)
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"origin is no JSON: {error}. Give text, numbers, lists") from error
@@ -100,7 +97,7 @@ def read_findings(folder: Path | str) -> Findings:
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read: {error}. {_ANEW.capitalize()}") from error
     try:
-        findings: Findings = _decoded(content["findings"], Findings, arrays)
+        findings: Findings = decoded(content["findings"], Findings, arrays)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{place / FINDINGS} was written by another version of scratchconv"
@@ -146,64 +143,3 @@ def _digest_of_file(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _encoded(value: object, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """As JSON holds it; arrays go into `arrays` under their `name`, which is left in their place.
-
-    Numbers that JSON does not know are words: "nan", "inf", "-inf".
-    """
-
-    def inner(part: object, last: object) -> Any:
-        return _encoded(part, f"{name}.{last}" if name else str(last), arrays)
-
-    if is_dataclass(value):
-        return {
-            field.name: inner(getattr(value, field.name), field.name) for field in fields(value)
-        }
-    if isinstance(value, np.ndarray):
-        arrays[name] = np.ascontiguousarray(value)
-        return name
-    if isinstance(value, Mapping):
-        return {str(key): inner(part, key) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return [inner(part, place) for place, part in enumerate(value)]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{name} is {type(value).__name__}, which findings do not hold")
-
-
-def _decoded(value: Any, hint: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    """The value of type `hint` that `_encoded` made `value` of."""
-
-    def inner(part: Any, of: Any) -> Any:
-        return _decoded(part, of, arrays)
-
-    if is_dataclass(hint) and isinstance(hint, type):
-        hints = get_type_hints(hint)
-        make: Callable[..., Any] = hint
-        # What a later version added has a default.
-        known = [f for f in fields(hint) if f.name in value or f.default is MISSING]
-        return make(**{f.name: inner(value[f.name], hints[f.name]) for f in known})
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        if value is None:
-            return None
-        (other,) = (argument for argument in arguments if argument is not type(None))
-        return inner(value, other)
-    if origin is np.ndarray:
-        return arrays[value]
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: inner(part, arguments[1]) for key, part in value.items()}
-    if origin is tuple:
-        each = arguments[0] if arguments[-1] is Ellipsis else None
-        return tuple(inner(part, each or arguments[place]) for place, part in enumerate(value))
-    if hint is float and isinstance(value, str):
-        return float(value)
-    if origin is Literal or hint in (bool, int, float, str):
-        return value
-    raise TypeError(f"findings do not hold {hint}")
