@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from scratchconv.errors import InvalidArgument
+from scratchconv.errors import RunDirectoryError
 from scratchconv.experiments.regrowth_interval import Outcome, main, shared_support, table
 from scratchconv.sparse import SwitchAt
 
@@ -34,7 +34,7 @@ def test_runs_differ_in_k_alone_and_are_compared_with_the_exact_one(tmp_path, mo
     ]
     differing = {k for k, v in configs[0]["config"].items() if configs[1]["config"][k] != v}
     assert differing == {"regrowth"}
-    with pytest.raises(InvalidArgument, match="choose another --out, or add --overwrite"):
+    with pytest.raises(RunDirectoryError, match="add --overwrite, or choose another --out"):
         main(runs=tmp_path / "runs", out=out, **settings)
 
 

@@ -20,9 +20,11 @@ SHOWN = {
     "cifar10": "CIFAR-10, pixels permuted",
     "cifar10-whitened": "20,000 of its images, whitened and permuted",
     "cifar10-grey": "10,000 in grey, from a file, permuted",
+    "mnist": "MNIST, pixels permuted",
     "spoken-digits": "spoken digits, spectra permuted",
     "ecg": "heartbeats (ECG5000), samples permuted",
     "dna": "DNA (splice junctions), bases permuted",
+    "tree": "the binary tree (made, 20,000 rows), inputs permuted",
 }
 """Folders, in the order of the table."""
 _NETWORKS = ("compiled", "true convolution", "dense", "boosted trees")
@@ -52,11 +54,11 @@ def discovery_table(records: Path) -> str:
         "",
         "Weights: by the shortest code of the target, given the columns, from which their places"
         " were read; in brackets, where it differs, with the places written out as well. Networks:"
-        " share of right answers on test rows, settings chosen on validation rows; one seed."
-        " Compiled and true convolution (a network compiled for the true places, which the others"
-        " are not told) begin with what β-LASSO learned; from there everyone may do the same"
-        " multiply-adds. Trees see as many rows and columns as those allow. Every page's findings"
-        f" are in [`results/discovery`](results/discovery). "
+        " share of right answers (of the tree, R²) on test rows, settings chosen on validation"
+        " rows; one seed. Compiled and true convolution (a network compiled for the true places,"
+        " which the others are not told) begin with what β-LASSO learned; from there everyone may"
+        " do the same multiply-adds. Trees see as many rows and columns as those allow. Every"
+        f" page's findings are in [`results/discovery`](results/discovery). "
         f"{one_machine(origins, 'findings')}, commit {commits}.",
         "",
         "<details><summary>The command of each row</summary>",

@@ -10,7 +10,6 @@ is looked at; then it is told which columns are the colours of one pixel, and no
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -34,10 +33,10 @@ from scratchconv.discovery.geometry import no_geometry
 from scratchconv.discovery.locating import located
 from scratchconv.discovery.recovered import recovery_of
 from scratchconv.discovery.subjects import permuted, read_subject, whitened
-from scratchconv.errors import InvalidArgument, RunDirectoryError
+from scratchconv.errors import InvalidArgument
 from scratchconv.experiments.command import run_command
+from scratchconv.experiments.record_files import check_free, write_files
 from scratchconv.lab import Table
-from scratchconv.training.checkpoint import write_whole
 from scratchconv.training.environment import describe_environment
 
 _COMMAND = "python -m scratchconv.experiments.learned_connectivity"
@@ -207,9 +206,7 @@ def main(
         seeds: Orders of the columns.
         overwrite: Replace the record in --out.
     """
-    record = out / f"{_FILE}.json"
-    if record.exists() and not overwrite:
-        raise RunDirectoryError(f"{record} exists: add --overwrite, or choose another --out")
+    check_free(out, _FILE, overwrite=overwrite)
     found: list[Reading] = []
     for seed in range(seeds):
         found += readings(data, data_dir, rows, rounds, ridge, seed)
@@ -223,13 +220,11 @@ def main(
         "environment": describe_environment(torch.device("cpu")),
         "readings": [asdict(reading) for reading in found],
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(record, json.dumps(made, indent=1) + "\n")
     page = (
         "# Neighbours from what is learned alone\n\n"
         f"`{made['command']}`\n\n{over_budgets(found).markdown()}\n"
     )
-    write_whole(out / f"{_FILE}.md", page)
+    write_files(out, _FILE, made, page)
     print(page, end="")
 
 

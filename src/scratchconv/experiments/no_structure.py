@@ -10,7 +10,6 @@ discovery.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +20,9 @@ import torch
 from scratchconv.discovery import StructureFinder
 from scratchconv.discovery.locating import Asked
 from scratchconv.discovery.subjects import Control, controlled, read_subject
-from scratchconv.errors import RunDirectoryError
 from scratchconv.experiments.command import run_command
+from scratchconv.experiments.record_files import check_free, write_files
 from scratchconv.lab import Table
-from scratchconv.training.checkpoint import write_whole
 from scratchconv.training.environment import describe_environment
 
 CONTROLS: tuple[Control, ...] = ("independent", "shuffled-rows")
@@ -102,9 +100,7 @@ def main(
         seeds: Tables of each set and control.
         overwrite: Replace the record in --out.
     """
-    record = out / f"{_FILE}.json"
-    if record.exists() and not overwrite:
-        raise RunDirectoryError(f"{record} exists: add --overwrite, or choose another --out")
+    check_free(out, _FILE, overwrite=overwrite)
     trials = []
     for data in datasets:
         for control in CONTROLS:
@@ -117,11 +113,9 @@ def main(
         "environment": describe_environment(torch.device("cpu")),
         "trials": [asdict(one) for one in trials],
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(record, json.dumps(made, indent=1) + "\n")
     found = false_discoveries(trials).markdown()
     page = f"# No structure, no discovery\n\n`{made['command']}`\n\n{found}\n"
-    write_whole(out / f"{_FILE}.md", page)
+    write_files(out, _FILE, made, page)
     print(page, end="")
 
 

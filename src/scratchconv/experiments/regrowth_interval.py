@@ -10,7 +10,6 @@ what is not finished in RUNS, resumable, and writes `regrowth.json` and `regrowt
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,16 +19,16 @@ from typing import Any
 from torch import Tensor
 
 from scratchconv.display import Terminal
-from scratchconv.errors import InvalidArgument, RunDirectoryError
+from scratchconv.errors import RunDirectoryError
 from scratchconv.experiments.command import run_command
 from scratchconv.experiments.machine import one_machine
+from scratchconv.experiments.record_files import check_free, write_files
 from scratchconv.training import RunConfig, load_run, load_weights, train
-from scratchconv.training.checkpoint import write_whole
 from scratchconv.training.run_directory import read_engine_record
 
 EXACT = 1
 
-RECORD, PAGE = "regrowth.json", "regrowth.md"
+NAME = "regrowth"
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,7 @@ def main(
         seeds: Of the runs with each K.
         overwrite: Write over what is in `out`.
     """
-    if (out / RECORD).exists() and not overwrite:
-        raise InvalidArgument(f"{out} holds {RECORD}: choose another --out, or add --overwrite")
+    check_free(out, NAME, overwrite=overwrite)
     config = RunConfig(
         model="s-fc", alpha=alpha, data=data, data_dir=data_dir, method="beta-lasso", lr=lr
     )
@@ -195,13 +193,12 @@ def write(outcomes: Sequence[Outcome], config: RunConfig, out: Path) -> None:
         for name in ("model", "alpha", "data", "epochs", "lam", "lam_first", "lr", "beta")
     }
     record = {"settings": settings, "runs": [asdict(run) for run in outcomes]}
-    write_whole(out / RECORD, json.dumps(record, indent=1) + "\n")
     said = ", ".join(f"{name} {value}" for name, value in settings.items())
     page = (
         f"# What `--regrowth K` costs\n\n{said}.\n\n{table(outcomes)}\n\n"
         f"{_made([run.environment for run in outcomes])}\n"
     )
-    write_whole(out / PAGE, page)
+    write_files(out, NAME, record, page)
 
 
 def _made(environments: Sequence[dict[str, Any]]) -> str:
