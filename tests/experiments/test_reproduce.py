@@ -106,6 +106,26 @@ def test_table_2_says_whether_the_published_order_holds():
     assert "gains -1.00 points" in broken[1]
 
 
+def test_table_2_is_drawn_of_the_rows_that_were_made(made, tmp_path):
+    folder = tmp_path / "table2"
+    folder.mkdir()
+    lines = (made / "table2" / FILE).read_text(encoding="utf-8").splitlines()
+    gone = ('"beta": 1.0', '"3-fc"')
+    kept = [line for line in lines if not any(word in line for word in gone)]
+    assert 0 < len(kept) < len(lines)
+    (folder / FILE).write_text("\n".join(kept) + "\n", encoding="utf-8")
+    reproduced(tmp_path, redraw=True)
+    text = (folder / "table2.md").read_text(encoding="utf-8")
+    assert "cifar10: not made yet: S-FC by β-LASSO, β = 1, 3-FC by SGD." in text
+    assert "| 3-FC | SGD | – | " in text
+    assert "3-FC 1" not in text
+    assert "gains" in text
+    assert len(read_records(folder / FILE)) == len(kept)
+    (folder / FILE).write_text("", encoding="utf-8")
+    with pytest.raises(RunDirectoryError, match="has no runs of Table 2 on cifar10"):
+        reproduced(tmp_path, redraw=True)
+
+
 def test_every_record_has_the_command_that_makes_it(made):
     for line in (made / "table2" / FILE).read_text(encoding="utf-8").splitlines():
         assert json.loads(line)["result"]["environment"]["command"].startswith("scratchconv train")

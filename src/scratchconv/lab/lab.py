@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchconv import __version__
-from scratchconv.errors import RunDirectoryError, ScratchconvError
+from scratchconv.errors import NotMade, RunDirectoryError, ScratchconvError
 from scratchconv.lab.jobs import Job, Measure, measure_name, run_jobs
 from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.records import (
@@ -106,7 +106,8 @@ class Lab:
         `measured(record, measure)`; `epochs` keeps the lines of `metrics.jsonl` in the records.
         `weights` is for what goes on from the run's `directory`: where only its record is left, it
         is made again.
-        Raises `RunDirectoryError` for runs of another version, `Stopped` after Ctrl-C.
+        Raises `RunDirectoryError` for runs of another version, `NotMade` where one is to be drawn
+        that has no record, `Stopped` after Ctrl-C.
         """
         measures = () if measure is None else (measure_name(measure),)
         by_key = {run_key(config): config for config in configs.values()}
@@ -133,7 +134,7 @@ class Lab:
                 epochs,
             )
         if jobs and self.options.redraw:
-            raise RunDirectoryError(
+            raise NotMade(
                 f"{self.options.out} has no record of {', '.join(labels[key] for key in jobs)}:"
                 " make the runs first, without --redraw"
             )
