@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scratchconv.discovery.channels import Channels
 from scratchconv.discovery.graph import Floats, Integers, NeighbourGraph
+from scratchconv.discovery.jigsaw import put_together
 from scratchconv.discovery.lattice import grid_cells, isomap, orders, steps_between
 from scratchconv.errors import InvalidArgument
 
@@ -116,7 +117,9 @@ def find_geometry(
     best: tuple[float, float, Kind, Integers, Integers] | None = None
     evidence: dict[str, float] = {}
     certain = _certain_edges(graph)
-    for part, kind, places in _candidates(scores, graph):
+
+    def held_against_edges(part: Integers, kind: Kind, places: Integers) -> None:
+        nonlocal best
         steps = part[single_steps(kind, places)]
         fit = agreement(steps, certain)
         evidence[kind] = max(fit, evidence.get(kind, 0.0))
@@ -124,6 +127,12 @@ def find_geometry(
         both = fit + agreement(steps, graph.edges)
         if fit >= _BELIEVED[kind] and (best is None or both > best[0] + 1e-9):
             best = both, fit, kind, part, places
+
+    for part, kind, places in _candidates(scores, graph):
+        held_against_edges(part, kind, places)
+    if best is not None and best[2] == "grid" and best[1] < _FITS:
+        # Only of what is a grid: pieces of anything can be put side by side.
+        held_against_edges(*_mended(scores, graph, best[3], best[4]))
     touched = np.unique(graph.edges)
     everything = steps_between(positions, graph.edges)
     evidence["growth"] = growth(everything)
@@ -139,6 +148,16 @@ def find_geometry(
     return Geometry(
         kind, dimension, coordinates, channels.position_of, channels.channel_of, shape, evidence
     )
+
+
+def _mended(
+    scores: NDArray[Any], graph: NeighbourGraph, part: Integers, places: Integers
+) -> tuple[Integers, Kind, Integers]:
+    """The grid put together anew, edge by edge; `places` of `part` are one way to begin."""
+    cells = [(int(row), int(column)) for row, column in places]
+    first = dict(zip(part.tolist(), cells, strict=True))
+    placed, again = put_together(scores, graph.edges, first)
+    return placed, "grid", again
 
 
 def _certain_edges(graph: NeighbourGraph) -> Integers:
