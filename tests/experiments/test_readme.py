@@ -11,6 +11,7 @@ from scratchconv.experiments.readme import with_tables
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = (
     "before\n<!-- results: written by make readme -->\nold\n<!-- end of results -->\nbetween\n"
+    "<!-- paper: written by make readme -->\nold\n<!-- end of paper -->\nand\n"
     "<!-- speed: written by make readme -->\nold\n<!-- end of speed -->\nafter\n"
     "<!-- discovery: written by make readme -->\nold\n<!-- end of discovery -->\nend\n"
 )
@@ -23,6 +24,7 @@ def test_the_readme_is_not_stale():
 
 def test_only_what_stands_between_the_marks_is_replaced(monkeypatch):
     monkeypatch.setattr(readme, "results_table", lambda folder: "accuracies")
+    monkeypatch.setattr(readme, "paper_table", lambda folder: "published")
     monkeypatch.setattr(readme, "speed_table", lambda folder: "speeds")
     monkeypatch.setattr(readme, "discovery_table", lambda folder: "structure")
     written = with_tables(MARKS, Path("anywhere"))
@@ -32,6 +34,10 @@ def test_only_what_stands_between_the_marks_is_replaced(monkeypatch):
         "accuracies",
         "<!-- end of results -->",
         "between",
+        "<!-- paper: written by make readme -->",
+        "published",
+        "<!-- end of paper -->",
+        "and",
         "<!-- speed: written by make readme -->",
         "speeds",
         "<!-- end of speed -->",
@@ -51,5 +57,8 @@ def test_a_readme_without_its_marks_is_refused(lost):
 
 def test_a_missing_record_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "results_table", lambda folder: "accuracies")
+    with pytest.raises(ScratchconvError, match="has no runs of Table 2"):
+        with_tables(MARKS, tmp_path)
+    monkeypatch.setattr(readme, "paper_table", lambda folder: "published")
     with pytest.raises(ScratchconvError, match=r"steps.bench\.json cannot be read"):
         with_tables(MARKS, tmp_path)

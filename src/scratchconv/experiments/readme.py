@@ -10,6 +10,7 @@ from pathlib import Path
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments.command import run_command
 from scratchconv.experiments.discovery_table import discovery_table
+from scratchconv.experiments.paper_table import paper_table
 from scratchconv.experiments.results_table import results_table
 from scratchconv.experiments.speed_table import speed_table
 
@@ -20,6 +21,7 @@ def with_tables(readme: str, results: Path) -> str:
     Raises ScratchconvError for a missing mark or record.
     """
     readme = _between("results", readme, results_table(results / "laptop"))
+    readme = _between("paper", readme, paper_table(results / "laptop"))
     readme = _between("speed", readme, speed_table(results / "bench"))
     return _between("discovery", readme, discovery_table(results / "discovery"))
 
