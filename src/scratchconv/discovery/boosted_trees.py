@@ -103,8 +103,12 @@ def _telling(samples: Samples, count: int) -> NDArray[np.int64]:
     if count >= inputs.shape[1]:
         return np.arange(inputs.shape[1])
     test = f_classif if samples.task == "classification" else f_regression
-    with np.errstate(divide="ignore", invalid="ignore"):
-        strength = np.nan_to_num(test(inputs, samples.targets.numpy())[0], nan=0.0, posinf=0.0)
+    live = inputs.max(axis=0) > inputs.min(axis=0)  # of the others the test warns
+    strength = np.zeros(inputs.shape[1])
+    if live.any():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = test(inputs[:, live], samples.targets.numpy())[0]
+        strength[live] = np.nan_to_num(found, nan=0.0, posinf=0.0)
     return np.sort(np.argsort(-strength, kind="stable")[:count])
 
 
