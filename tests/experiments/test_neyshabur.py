@@ -141,7 +141,7 @@ def test_settings_are_chosen_once_and_taken_over(tmp_path):
     assert all(config.skip_test for config in trials)
     finals = [c for c in runs if c.seed == LAPTOP.seeds[0]]
     assert len(finals) == 7 * 2 * 2
-    assert {(c.momentum, c.weight_decay) for c in finals} == {(0.9, 5e-4)}
+    assert {(c.momentum, c.weight_decay) for c in finals} == {(0.9, 1e-3)}
 
 
 @pytest.mark.parametrize("module", [table1, figure2, figure5, permutation])
