@@ -132,6 +132,7 @@ def discover(
     table = table[rows]
     targets = None if targets is None else targets.part(rows)
     live = np.asarray(table.max(axis=0) != table.min(axis=0))
+    of_variable = None if variables is None else tuple(variables)
     stages = _Stages(progress, kept)
     if kept is not None:
         kept.begin(
@@ -145,7 +146,7 @@ def discover(
                 },
                 {
                     "asked": (asked, None if targets is None else targets.task, seed),
-                    "variables": None if variables is None else tuple(variables),
+                    "variables": of_variable,
                     "versions": (__version__, torch.__version__),
                 },
             )
@@ -161,10 +162,7 @@ def discover(
             Evidence,
             lambda told: learned_evidence(table, labels, seed=seed, progress=told),
         )
-    named_variables = None if variables is None else tuple(variables)
-    place = stages.run(
-        "geometry", Located, lambda told: located(found, learned, live, named_variables)
-    )
+    place = stages.run("geometry", Located, lambda told: located(found, learned, live, of_variable))
     fields = np.zeros((0, d), np.float32)
     sharing: Sharing | None = None
     compared: tuple[Compared, ...] = ()

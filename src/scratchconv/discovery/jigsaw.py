@@ -59,15 +59,17 @@ def put_together(
             placements.append(jigsaw.grown(square))
     if not placements:
         return np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
-    best = max(placements, key=lambda cells: len(jigsaw.fitting(cells)))
+    best = max(placements, key=jigsaw.fitting)
+    most = jigsaw.fitting(best)
     random = np.random.default_rng(0)
     for _ in range(ruins):
         ruined = jigsaw.ruined(best, random)
         if ruined is None:
             break
         again = jigsaw.grown(ruined)
-        if len(jigsaw.fitting(again)) >= len(jigsaw.fitting(best)):
-            best = again
+        fitting = jigsaw.fitting(again)
+        if fitting >= most:
+            best, most = again, fitting
     placed = np.array(sorted(best), np.int64)
     cells = np.array([best[position] for position in placed.tolist()], np.int64)
     return placed, cells - cells.min(axis=0)
@@ -90,15 +92,14 @@ class _Jigsaw:
             if k == j or k in self.neighbours[j]:
                 continue
             for corner in self.neighbours[j]:
-                if corner not in (i, k) and corner in self.neighbours[k]:
-                    if corner in self.neighbours[i]:
-                        continue
+                across = corner == i or corner in self.neighbours[i]
+                if corner in self.neighbours[k] and not across:
                     return {i: (0, 0), j: (0, 1), k: (1, 0), corner: (1, 1)}
         return None
 
-    def fitting(self, cells: Cells) -> list[tuple[int, int]]:
-        """The edges that are single steps."""
-        return [edge for edge in self.edges if self._is_step(cells, *edge)]
+    def fitting(self, cells: Cells) -> int:
+        """The number of edges that are single steps."""
+        return sum(self._is_step(cells, *edge) for edge in self.edges)
 
     def grown(self, begun: Cells) -> Cells:
         """Everything placed that edges lead to, the position most agreed on first."""

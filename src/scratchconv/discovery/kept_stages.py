@@ -51,8 +51,8 @@ class KeptStages:
         """
         self._key = key
         for name in self.names():
-            there = self._read(name)
-            if there is not None and there[0]["key"] != key:
+            # Read whole only to tell another search from damage: stages can be large.
+            if self._key_of(name) not in (None, key) and self._read(name) is not None:
                 raise RunDirectoryError(
                     f"{self._path(name)} is of other data, options or another version of"
                     " scratchconv: repeat the command as it was, or choose another --out"
@@ -108,6 +108,15 @@ class KeptStages:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{_ENDING}"
+
+    def _key_of(self, name: str) -> str | None:
+        """The key that a file holds; None where it cannot be read, which `get` will say."""
+        try:
+            with safe_open(self._path(name), framework="numpy") as file:
+                key: str = json.loads((file.metadata() or {})["note"])["key"]
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return None
+        return key
 
     def _read(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """The note and the arrays of a file; None, and a warning, where it is damaged."""
