@@ -85,7 +85,7 @@ def test_all_damaged_is_an_error_that_names_them(tmp_path):
 def test_clear_sets_later_ones_aside_and_removes_what_is_half_written(tmp_path):
     for step in (3, 7):
         checkpoint.save(sample(step), tmp_path, step)
-    (tmp_path / "step-0000000009.partial").write_bytes(b"begun")
+    (tmp_path / ".step-0000000009.safetensors.77.partial").write_bytes(b"begun")
     checkpoint.clear(tmp_path, after=3)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["step-0000000003.safetensors", "step-0000000007.damaged"]

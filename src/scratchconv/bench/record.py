@@ -15,7 +15,7 @@ import torch
 from scratchconv.bench.comparison import Comparison, Row
 from scratchconv.bench.options import BenchOptions
 from scratchconv.errors import InvalidArgument
-from scratchconv.prediction.whole_file import write_whole
+from scratchconv.prediction.new_file import write_new
 from scratchconv.training.environment import describe_environment
 
 MARKDOWN, JSON = "bench.md", "bench.json"
@@ -62,9 +62,9 @@ def write(
         "parts": {part: [c.as_record() for c in tables] for part, tables in parts.items()},
     }
     written = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    write_whole(out / JSON, written.encode(), overwrite=overwrite)
+    write_new(out / JSON, written.encode(), overwrite=overwrite)
     page = markdown(description, parts)
-    write_whole(out / MARKDOWN, page.encode(), overwrite=overwrite)
+    write_new(out / MARKDOWN, page.encode(), overwrite=overwrite)
     return out / MARKDOWN
 
 

@@ -8,11 +8,10 @@ one. No pickle is written or loaded.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from safetensors.numpy import load_file, save
 from scratchconv.discovery.exact_values import decoded, encoded
 from scratchconv.discovery.findings import Findings
 from scratchconv.errors import DataError, InvalidArgument
+from scratchconv.whole_file import whole_file
 
 FINDINGS, ARRAYS = "findings.json", "arrays.safetensors"
 FORMAT = 1
@@ -59,26 +59,23 @@ def write_findings(
         own = _digest_of(content)
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"origin is no JSON: {error}. Give text, numbers, lists") from error
-    partial = {name: place / f".{name}.{os.getpid()}.partial" for name in (FINDINGS, ARRAYS)}
     try:
         place.mkdir(parents=True, exist_ok=True)
-        # Written by us, not by safetensors, whose files nobody but their owner may read.
-        partial[ARRAYS].write_bytes(save(arrays))
-        digests = {"arrays_sha256": _digest_of_file(partial[ARRAYS]), "sha256": own}
-        text = json.dumps({"format": FORMAT, **digests, **content}, indent=1, allow_nan=False)
-        partial[FINDINGS].write_text(text, encoding="utf-8")
-        (place / FINDINGS).unlink(missing_ok=True)
-        partial[ARRAYS].replace(place / ARRAYS)
-        partial[FINDINGS].replace(place / FINDINGS)
+        with ExitStack() as both:
+            # Left in the reverse order: the arrays get their name first.
+            text_file = both.enter_context(whole_file(place / FINDINGS))
+            arrays_file = both.enter_context(whole_file(place / ARRAYS))
+            # Written by us, not by safetensors, whose files nobody but their owner may read.
+            arrays_file.write_bytes(save(arrays))
+            digests = {"arrays_sha256": _digest_of_file(arrays_file), "sha256": own}
+            text = json.dumps({"format": FORMAT, **digests, **content}, indent=1, allow_nan=False)
+            text_file.write_text(text, encoding="utf-8")
+            (place / FINDINGS).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"the findings cannot be written to {place}: {error}. Free space there, or name another"
             " folder"
         ) from error
-    finally:
-        for path in partial.values():
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
     return place / FINDINGS
 
 

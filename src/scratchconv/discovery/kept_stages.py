@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,11 +21,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from scratchconv import whole_file
 from scratchconv.discovery.exact_values import decoded, encoded
 from scratchconv.errors import RunDirectoryError
 
 _ENDING = ".safetensors"
-_PARTIAL = ".partial"
 
 
 class KeptStages:
@@ -78,12 +77,10 @@ class KeptStages:
         note = {"key": self._key, "value": encoded(value, "value", arrays), "seconds": seconds}
         text = json.dumps(note, allow_nan=False)
         path = self._path(name)
-        partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             metadata = {"note": text, "sha256": _digest(text, arrays)}
-            partial.write_bytes(save(arrays, metadata=metadata))
-            partial.replace(path)
+            whole_file.write_whole(path, save(arrays, metadata=metadata))
         except (OSError, SafetensorError) as error:
             warnings.warn(
                 f"{path} could not be written ({error}): the search goes on, but broken off it"
@@ -91,9 +88,6 @@ class KeptStages:
                 UserWarning,
                 stacklevel=2,
             )
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Delete the files, also what a killed process left of one, and the folder if it is empty.
@@ -101,9 +95,9 @@ class KeptStages:
         What cannot be deleted stays.
         """
         with contextlib.suppress(OSError):
-            for pattern in (f"*{_ENDING}", f".*{_PARTIAL}"):
-                for path in self.folder.glob(pattern):
-                    path.unlink()
+            for path in self.folder.glob(f"*{_ENDING}"):
+                path.unlink()
+            whole_file.clear(self.folder)
             self.folder.rmdir()
 
     def _path(self, name: str) -> Path:

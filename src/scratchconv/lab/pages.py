@@ -32,8 +32,8 @@ def write_outcome(
     """Write `NAME.md`, the pictures and `page.html` into `folder`; returns the page."""
     for exhibit in outcome.exhibits:
         if isinstance(exhibit, Picture):
-            _write(folder / f"{exhibit.name}.png", exhibit.png)
-    _write(folder / f"{heading.name}.md", markdown(heading, outcome, records).encode())
+            write_whole(folder / f"{exhibit.name}.png", exhibit.png)
+    write_whole(folder / f"{heading.name}.md", markdown(heading, outcome, records))
     page = folder / "page.html"
     html = _template("outcome.html.jinja").render(
         heading=heading,
@@ -46,7 +46,7 @@ def write_outcome(
         provenance=provenance(records),
         runs=[_run(record) for record in records],
     )
-    _write(page, html.encode())
+    write_whole(page, html)
     return page
 
 
@@ -79,12 +79,8 @@ def write_index(out: Path, scale: str, items: Sequence[Entry]) -> Path:
     """Write `index.html` into `out`: every item with a link."""
     page = out / "index.html"
     html = _template("index.html.jinja").render(scale=scale, items=items)
-    _write(page, html.encode())
+    write_whole(page, html)
     return page
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_whole(path, lambda file: file.write(content))
 
 
 def _run(record: RunRecord) -> Mapping[str, Any]:

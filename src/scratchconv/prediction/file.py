@@ -26,8 +26,8 @@ from scratchconv.errors import DataError, InvalidArgument
 from scratchconv.kernels.csr_matrix import CSRMatrix
 from scratchconv.prediction.compaction import compact
 from scratchconv.prediction.network import CompactLayer, CompactNetwork
+from scratchconv.prediction.new_file import write_new
 from scratchconv.prediction.predictor import Predictor
-from scratchconv.prediction.whole_file import write_whole
 
 _FORMAT = 1
 _KEY = "scratchconv"
@@ -100,7 +100,7 @@ def write(
         ],
     }
     content = safetensors.numpy.save(tensors, metadata={_KEY: json.dumps(record)})
-    write_whole(Path(path), content, overwrite=overwrite)
+    write_new(Path(path), content, overwrite=overwrite)
 
 
 def read(path: str | os.PathLike[str]) -> CompactNetwork:

@@ -12,8 +12,8 @@ from torch import nn
 from scratchconv.errors import InvalidArgument, ScratchconvError
 from scratchconv.prediction.compaction import compact
 from scratchconv.prediction.network import CompactNetwork
+from scratchconv.prediction.new_file import write_new
 from scratchconv.prediction.predictor import Predictor
-from scratchconv.prediction.whole_file import write_whole
 
 # The first opset in which every operator used here has the definition that it has today (Relu was
 # the last), and the IR that came with it: all runtimes since 2021 read both.
@@ -68,7 +68,7 @@ def export_onnx(
         )
     graph = _Graph(onnx, network, bytes_in).model()
     onnx.checker.check_model(graph)
-    write_whole(Path(path), graph.SerializeToString(), overwrite=overwrite)
+    write_new(Path(path), graph.SerializeToString(), overwrite=overwrite)
 
 
 class _Graph:

@@ -47,7 +47,7 @@ def write_discovery(
     out = Path(out)
     check_writable(out, overwrite=overwrite)
     page = render_discovery(findings, title=title, made=made, examples=examples)
-    write_whole(out, lambda file: file.write(page.encode("utf-8")))
+    write_whole(out, page)
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,9 @@ def filters_figure(
     panels = [panel(load_filters(record), units) for record in records]
     names = titles or [record.label for record in records]
     figure = _compose(records, panels, names, width)
-    write_whole(out_png, lambda file: figure.savefig(file, format="png", facecolor="white"))
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", facecolor="white")
+    write_whole(out_png, drawn.getvalue())
     return out_png
 
 

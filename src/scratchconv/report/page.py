@@ -64,7 +64,7 @@ def write(runs: Sequence[Path], out: Path, *, title: str, overwrite: bool = Fals
     out = Path(out)
     check_writable(out, overwrite=overwrite)
     page = render(read(runs), title=title)
-    write_whole(out, lambda file: file.write(page.encode("utf-8")))
+    write_whole(out, page)
     return out
 
 

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from scratchconv import whole_file
 from scratchconv.errors import RunDirectoryError
 
 # The newest may be damaged by what killed the run; the one before is the way back.
@@ -46,18 +46,13 @@ def save(checkpoint: Checkpoint, folder: Path, step: int) -> Path:
     Raises `RunDirectoryError` where the disk is full; the checkpoints before stay as they were.
     """
     path = folder / f"{_stem(step)}.safetensors"
-    partial = path.with_suffix(".partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _sorted(checkpoint)}
     state = json.dumps(checkpoint.state)
     metadata = {"state": state, "state_sha256": _text_digest(state), "sha256": digest(tensors)}
     try:
-        save_file(tensors, partial, metadata=metadata)
-        _flush_file(partial)
-        partial.replace(path)
-        _flush_folder(folder)
+        with whole_file.whole_file(path) as partial:
+            save_file(tensors, partial, metadata=metadata)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
     for old in paths(folder)[KEPT:]:
         with contextlib.suppress(OSError):  # one too many does no harm
@@ -115,8 +110,7 @@ def clear(folder: Path, *, after: int) -> None:
     pass for the newest and push good ones out. What a killed process left half-written goes.
     """
     try:
-        for partial in folder.glob("*.partial"):
-            partial.unlink(missing_ok=True)
+        whole_file.clear(folder)
         for path in paths(folder):
             if path.stem > _stem(after):
                 path.replace(path.with_suffix(".damaged"))
@@ -135,17 +129,9 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a small file by rename, so that a reader sees the old one or the new one."""
-    partial = path.with_suffix(path.suffix + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _flush_folder(path.parent)
+        whole_file.write_whole(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 
@@ -172,18 +158,3 @@ def _stem(step: int) -> str:
 
 def _text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _flush_file(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Put a rename on the disk, where the system can: Windows and some file systems cannot."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

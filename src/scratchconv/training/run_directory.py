@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from scratchconv import whole_file
 from scratchconv.errors import RunDirectoryError
 from scratchconv.training import checkpoint
 
@@ -92,6 +93,14 @@ def create(directory: Path) -> None:
     """Make the folders of a run."""
     try:
         (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise checkpoint.cannot_write(directory, error) from error
+
+
+def clear(directory: Path) -> None:
+    """Delete what a process that was killed left half-written beside the run's files."""
+    try:
+        whole_file.clear(directory)
     except OSError as error:
         raise checkpoint.cannot_write(directory, error) from error
 

@@ -22,6 +22,7 @@ from scratchconv.training.records import final_result
 from scratchconv.training.run_directory import Run, load_run
 from scratchconv.training.setup import Setup, prepare
 from scratchconv.training.state import Position, restore, rounding_changed
+from scratchconv.whole_file import PARTIAL
 
 
 class SliceOver(Stopped):
@@ -110,7 +111,8 @@ def _begun_before(config: RunConfig, out: Path, resume: bool) -> Run | None:
     if not out.is_dir():
         raise RunDirectoryError(f"{out} is a file: choose another --out")
     if not (out / "config.json").exists():
-        others = [path.name for path in out.iterdir() if path.name not in _LEFT_BEFORE_BEGINNING]
+        left = _LEFT_BEFORE_BEGINNING
+        others = [p for p in out.iterdir() if p.name not in left and p.suffix != PARTIAL]
         if others or checkpoint.paths(out / "checkpoints"):
             raise RunDirectoryError(
                 f"{out} is not empty and holds no run (no config.json): choose another --out"
@@ -125,8 +127,8 @@ def _begun_before(config: RunConfig, out: Path, resume: bool) -> Run | None:
     return before
 
 
-# What a process leaves that was killed before it could write config.json.
-_LEFT_BEFORE_BEGINNING = ("checkpoints", "lock", "config.json.partial")
+# With what is half-written, what a process leaves that was killed before it wrote config.json.
+_LEFT_BEFORE_BEGINNING = ("checkpoints", "lock")
 
 
 def _check_same(config: RunConfig, before: Run) -> None:
@@ -172,6 +174,7 @@ def _go_on(setup: Setup, out: Path, progress: Progress) -> Position:
         if changed := rounding_changed(found, setup.device):
             progress.note(f"{changed}: last digits may differ from those of a run in one go")
     checkpoint.clear(folder, after=position.epoch * len(setup.training) + position.step)
+    run_directory.clear(out)
     every, epochs = setup.config.record_every, setup.config.epochs
     keep_epochs(out, position.epoch, every=every, epochs=epochs)
     run_directory.keep_engine_record(out, position.epoch * len(setup.training) + position.step)
