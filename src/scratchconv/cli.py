@@ -262,11 +262,11 @@ def _list_experiments() -> None:
     table = Table(Column("name", no_wrap=True), "what", Column("laptop", no_wrap=True), box=None)
     for entry in EXPERIMENTS.values():
         minutes = entry.laptop_minutes
-        took = "?" if minutes is None else f"{minutes:.0f} min"
+        took = "?" if minutes is None else f"{minutes:.0f} min" if minutes >= 1 else "< 1 min"
         told = f"{entry.title} ({entry.source}; {', '.join(entry.datasets) or 'no data'})"
         table.add_row(entry.name, Text(told), took)
     Console().print(table)
-    print("\nlaptop: minutes on two cores at that scale; ?: not measured in full yet\n")
+    print("\nlaptop: minutes on two cores at that scale, --jobs 2; ?: not measured in full yet\n")
     for scale in SCALES.values():
         print(f"--scale {scale.name}: {scale.about}")
 

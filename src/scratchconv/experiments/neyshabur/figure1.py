@@ -253,4 +253,5 @@ EXPERIMENT = Experiment(
     source="Neyshabur 2020, Figure 1",
     datasets=(),
     reproduce=reproduce,
+    laptop_minutes=0.2,
 )

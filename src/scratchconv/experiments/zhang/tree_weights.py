@@ -246,6 +246,7 @@ EXPERIMENT = Experiment(
     source="Zhang 2021, Figure 2",
     datasets=("tree",),
     reproduce=reproduce,
+    laptop_minutes=13,
 )
 AS_PUBLISHED_CODE = Experiment(
     name="zhang-tree-weights-as-published-code",
