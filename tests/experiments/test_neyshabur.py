@@ -134,6 +134,26 @@ def test_table1_shares_the_long_runs_of_table2(tmp_path):
     assert {config.epochs for config in trials} == {LAPTOP.short}
 
 
+@pytest.mark.parametrize(
+    ("ours", "lam", "said"),
+    [
+        (64.0, 2e-5, "β = 1 is +1.00 points from SGD, as in the paper (+3.89)."),
+        (61.0, 2e-5, "β = 1 is -2.00 points from SGD, unlike in the paper (+3.89)."),
+        (61.0, 1e-5, "the smallest was chosen: less might be better still."),
+    ],
+)
+def test_table2_says_where_a_small_beta_does_not_gain_what_it_does_in_the_paper(ours, lam, said):
+    chosen = {"lam_first": 3e-5, "lam": lam}
+    one = RunRecord("k", chosen, {}, {"test_accuracy": ours / 100})
+    theirs = published.load("neyshabur2020")["table2"]
+    found = {"s-fc/beta-lasso-1": [one], "s-fc/sgd": [record(63.0)]}
+    smallest = settings.smallest_lam("laptop")
+    (sentence,) = table2.against_sgd("cifar10", found, theirs, smallest)
+    assert sentence.startswith("cifar10: ")
+    assert sentence.endswith(said)
+    assert not table2.against_sgd("cifar10", {"s-fc/sgd": [record(63.0)]}, theirs, smallest)
+
+
 def test_settings_are_chosen_once_and_taken_over(tmp_path):
     runs = asked(table1.EXPERIMENT, tmp_path, ("cifar10", "cifar100")).values()
     trials = [c for c in runs if c.seed == LAPTOP.search_seed]

@@ -46,6 +46,12 @@ def beta_lasso(lab: Lab, config: RunConfig, beta: float = 50.0) -> RunConfig:
     return lab.best(candidates)
 
 
+def smallest_lam(scale: str) -> tuple[float, float]:
+    """λ of the first layer and of the rest, the smallest pair that `beta_lasso` tries."""
+    _, first, rest = min(_LASSO[scale], key=lambda tried: tried[1:])
+    return first, rest
+
+
 def sgd(lab: Lab, config: RunConfig) -> RunConfig:
     """`config` by SGD, with the rate, momentum and weight decay of the best validation accuracy."""
     grid = _SGD[lab.scale.name]
