@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,23 @@ def test_a_request_to_stop_reaches_all_processes_and_what_they_did_is_kept(tmp_p
     assert "--resume" in told
     for lock in tmp_path.glob("runs/*/lock"):  # nobody holds it any more
         FileLock(lock).acquire(timeout=10)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_no_run_begins_after_a_request_to_stop(tmp_path):
+    config = new_lab(tmp_path).config("s-fc", "cifar10")
+    wanted = [
+        jobs.Job(replace(config, epochs=1 if number == 0 else 10**6), tmp_path / str(number))
+        for number in range(6)
+    ]
+    records = jobs.run_jobs(wanted, at_once=2, cluster=None, progress=Told())
+    next(records)
+    records.close()
+    for process in active_children():
+        process.join(timeout=60)
+        assert not process.is_alive()
+    # The first is made, the second was under way, the third may have taken the first one's place.
+    assert not [number for number in range(3, 6) if (tmp_path / str(number)).exists()]
 
 
 def test_the_best_is_chosen_on_validation_data_and_another_seed(tmp_path, monkeypatch):

@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import FrameType
@@ -90,9 +91,20 @@ def _in_processes(jobs: Sequence[Job], at_once: int) -> Iterator[RunRecord]:
             initargs=(threads_for(at_once),),
         )
     ) as pool:
-        futures: list[Future[RunRecord]] = [pool.submit(run_job, job) for job in jobs]
-        for future in as_completed(futures):
-            yield future.result()
+        waiting = iter(jobs)
+
+        def begin(count: int) -> set[Future[RunRecord]]:
+            return {pool.submit(run_job, job) for job in islice(waiting, count)}
+
+        # No more than are made at once: what waits in the pool cannot be called back, and would
+        # begin when those before it were asked to stop.
+        running = begin(at_once)
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                record = future.result()
+                running |= begin(1)
+                yield record
 
 
 @contextmanager
