@@ -131,7 +131,7 @@ def kept_table(found: Found) -> Table:
 def order(data: str, records: dict[str, list[RunRecord]]) -> list[str]:
     """Whether the published order holds, in words, as far as its rows were made."""
     made = [key for key in _ORDER if key in records]
-    means = {key: statistics.mean(r.accuracy() for r in records[key]) for key in made}
+    means = {key: _mean(records[key]) for key in made}
     names = {f"{model}/{method}": f"{network}{_short(method)}" for network, model, method in ROWS}
     ranked = sorted(made, key=lambda key: -means[key])
     said = " > ".join(f"{names[key]} {means[key]:.2f}" for key in ranked)
@@ -165,13 +165,8 @@ def against_sgd(
         ours, sgd = f"s-fc/beta-lasso-{beta}", "s-fc/sgd"
         if not {ours, sgd} <= set(records):
             continue
-        gain, published_gain = (
-            of(ours) - of(sgd)
-            for of in (
-                lambda key: statistics.mean(record.accuracy() for record in records[key]),
-                lambda key: theirs[key][data],
-            )
-        )
+        gain = _mean(records[ours]) - _mean(records[sgd])
+        published_gain = theirs[ours][data] - theirs[sgd][data]
         same = "as" if (gain > 0) == (published_gain > 0) else "unlike"
         said = (
             f"{data}: β = {beta} is {gain:+.2f} points from SGD,"
@@ -192,6 +187,10 @@ def missing(data: str, records: dict[str, list[RunRecord]]) -> list[str]:
         if f"{model}/{method}" not in records
     ]
     return [f"{data}: not made yet: {', '.join(names)}."] if names else []
+
+
+def _mean(records: list[RunRecord]) -> float:
+    return statistics.mean(record.accuracy() for record in records)
 
 
 def _chosen(record: RunRecord) -> str:
