@@ -22,10 +22,6 @@ class RunDirectoryError(ScratchconvError):
     """A run directory cannot be used as asked: in use, of another run, or damaged."""
 
 
-class NotMade(RunDirectoryError):
-    """A run is to be drawn that has no record yet."""
-
-
 class Collapse(ScratchconvError):
     """Training cannot go on: the loss is no longer finite. The message says the likely cause."""
 

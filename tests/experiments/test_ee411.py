@@ -73,13 +73,13 @@ def test_pictures_are_of_the_three_layers_and_the_three_networks(made):
 
 def test_settings_are_the_reports_at_every_scale(tmp_path):
     sizes = {}
-    for scale in (LAPTOP, EE411):
+    for scale, epochs in ((LAPTOP, 20), (EE411, 100)):
         lab = Lab("t", scale, LabOptions(tmp_path), datasets=("cifar10",))
         for row in table1.ROWS:
             if row.beta is None:
-                config = table1.settings_of(lab, row)
+                config = table1.configs_of(lab, [row])[row, "cifar10"]
                 assert (config.augment, config.momentum, config.weight_decay) == ("none", 0, 0)
-                assert (config.lr, config.batch_size, config.epochs) == (0.1, 512, scale.long)
+                assert (config.lr, config.batch_size, config.epochs) == (0.1, 512, epochs)
                 sizes[scale.name, row.network] = config.alpha or config.params
     assert [sizes["ee411", name] for name in ("S-CONV", "S-LOCAL", "S-FC")] == [64, 64, 28]
     assert sizes["ee411", "3-FC"] == 25.6e6

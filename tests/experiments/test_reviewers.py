@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scratchconv.errors import ScratchconvError
+from scratchconv.experiments import settings
 from scratchconv.experiments.reproduce import draw
 from scratchconv.experiments.reviewers import (
     cells,
@@ -187,20 +188,21 @@ def test_a_fall_within_what_seeds_differ_by_is_none():
 
 
 def test_lengths_and_widths_are_those_of_the_scale():
-    assert length_and_width.lengths(LAPTOP) == [3, 10, 40, 160]
+    assert length_and_width.lengths(LAPTOP) == [3, 10, 20, 80]
     assert length_and_width.widths(LAPTOP) == [2, 4, 8, 16]
     assert length_and_width.lengths(SMOKE) == [1, 2, 8]
 
 
 def test_lam_is_carried_by_powers_of_the_ratio_of_lengths():
     config = RunConfig(alpha=8, epochs=15, lam=2e-5, lam_first=1e-4)
-    half, same, whole = length_and_width.carried(config, 60)
-    assert (half.lam_first, half.lam) == (2e-4, 4e-5)
+    half, same, whole = (settings.of_length(config, 60, power) for power in (0.5, 0.0, 1.0))
+    assert whole.epochs == 60
+    assert (half.lam_first, half.lam) == (5e-5, 1e-5)
     assert (same.lam_first, same.lam) == (1e-4, 2e-5)
-    assert (whole.lam_first, whole.lam) == (4e-4, 8e-5)
+    assert (whole.lam_first, whole.lam) == (2.5e-5, 5e-6)
     sgd = RunConfig(alpha=8, epochs=15, method="sgd", lam=0.0, weight_decay=4e-4)
-    decays = [config.weight_decay for config in length_and_width.carried(sgd, 60)]
-    assert decays == [8e-4, 4e-4, 1.6e-3]
+    assert settings.of_length(sgd, 60).weight_decay == 1e-4
+    assert settings.of_length(sgd, 60).lam_first is None
 
 
 def _found(sgd: float, ours: float, res_sgd: float, res_ours: float) -> residual.Found:

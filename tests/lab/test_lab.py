@@ -185,20 +185,27 @@ def test_no_run_begins_after_a_request_to_stop(tmp_path):
 def test_the_best_is_chosen_on_validation_data_and_another_seed(tmp_path, monkeypatch):
     lab = new_lab(tmp_path)
     candidates = [lab.config("s-fc", "cifar10", lr=lr) for lr in (1e-6, 0.1, 0.2)]
+    alone = lab.config("3-fc", "cifar10")
     asked = []
 
-    def train(configs):
-        asked.extend(configs.values())
+    def train(configs, **_):
+        asked.append(list(configs.values()))
         return {name: _scored(c) for name, c in configs.items()}
 
     def _scored(config):
         return _Record({1e-6: 0.1, 0.1: 0.9, 0.2: None}[config.lr])
 
     monkeypatch.setattr(lab, "train", train)
-    assert lab.best(candidates) == candidates[1]
-    assert all(c.skip_test and c.seed == SMOKE.search_seed for c in asked)
+    chosen = lab.choose({"three": candidates, "two": candidates[:2], "one": [alone]})
+    assert chosen == {"three": candidates[1], "two": candidates[1], "one": alone}
+    (together,) = asked  # all trials of all names at once, none where there is nothing to choose
+    assert {c.lr for c in together} == {1e-6, 0.1, 0.2}
+    assert all(c.skip_test and c.seed == SMOKE.search_seed for c in together)
+    assert {c.model for c in together} == {"s-fc"}
+    by_largest = lab.choose({"two": candidates[:2]}, score=lambda r: -r.accuracy("validation"))
+    assert by_largest["two"] == candidates[0]
     with pytest.raises(ScratchconvError, match="every candidate"):
-        lab.best([candidates[2]])
+        lab.choose({"none": [candidates[2], candidates[2]]})
 
 
 class _Record:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from scratchconv.lab import Lab
+from scratchconv.lab.scales import Scale
 from scratchconv.training import RunConfig
 
 # Learning rate, λ of the first layer and of the rest, for every β: a method must not win by a rate
@@ -18,7 +18,7 @@ from scratchconv.training import RunConfig
 # 1e-6 … 2e-5 for λ, of which those are tried that its best public reimplementation calls the best,
 # and their neighbours.
 _LASSO: dict[str, Sequence[tuple[float, float, float]]] = {
-    "smoke": ((0.1, 1e-3, 1e-4),),
+    "smoke": ((0.1, 1e-3, 1e-4), (0.1, 5e-4, 5e-5)),
     "laptop": ((0.1, 1.5e-4, 7.5e-5), (0.3, 3e-5, 1e-5), (0.3, 5e-5, 2e-5), (0.3, 7.5e-5, 3e-5)),
     "ee411": ((0.1, 2e-5, 1e-5), (0.1, 5e-5, 2e-5), (0.1, 1e-4, 5e-5)),
     "paper": ((0.1, 1e-5, 2e-6), (0.1, 2e-5, 5e-6), (0.1, 2e-5, 2e-5), (0.1, 5e-6, 5e-6)),
@@ -34,16 +34,39 @@ _SGD: dict[str, Sequence[tuple[float, float, float]]] = {
 }
 
 
-def beta_lasso(lab: Lab, config: RunConfig, beta: float = 50.0) -> RunConfig:
-    """`config` by β-LASSO, with the rate and λ of the best validation accuracy."""
+def beta_lasso(scale: Scale, config: RunConfig, beta: float = 50.0) -> list[RunConfig]:
+    """The candidates of `config` by β-LASSO: rates and λ.
+
+    Of a run that is not as long as the scale's, λ·Ση is what it is at that length.
+    """
     method: dict[str, Any] = (
         {"method": "lasso"} if beta == 0 else {"method": "beta-lasso", "beta": beta}
     )
-    candidates = [
-        replace(config, **method, lr=lr, lam_first=first, lam=rest)
-        for lr, first, rest in _LASSO[lab.scale.name]
+    long = replace(config, **method, epochs=scale.long)
+    return [
+        of_length(replace(long, lr=lr, lam_first=first, lam=rest), config.epochs)
+        for lr, first, rest in _LASSO[scale.name]
     ]
-    return lab.best(candidates)
+
+
+def of_length(config: RunConfig, epochs: int, power: float = 1.0) -> RunConfig:
+    """`config` for that many epochs, λ and weight decay times (its own / `epochs`)^`power`.
+
+    A power of 1 keeps λ·Ση, 0 keeps λ.
+    """
+    factor = (config.epochs / epochs) ** power
+    first = config.lam_first
+    return replace(
+        config,
+        epochs=epochs,
+        lam_first=None if first is None else _times(first, factor),
+        lam=_times(config.lam, factor),
+        weight_decay=_times(config.weight_decay, factor),
+    )
+
+
+def _times(number: float, factor: float) -> float:
+    return float(f"{number * factor:.4g}")
 
 
 def smallest_lam(scale: str) -> tuple[float, float]:
@@ -52,12 +75,9 @@ def smallest_lam(scale: str) -> tuple[float, float]:
     return first, rest
 
 
-def sgd(lab: Lab, config: RunConfig) -> RunConfig:
-    """`config` by SGD, with the rate, momentum and weight decay of the best validation accuracy."""
-    grid = _SGD[lab.scale.name]
-    candidates = [
+def sgd(scale: Scale, config: RunConfig) -> list[RunConfig]:
+    """The candidates of `config` by SGD: rates, momentum and weight decay."""
+    return [
         replace(config, method="sgd", lr=lr, momentum=momentum, weight_decay=decay)
-        for lr, momentum, decay in grid
+        for lr, momentum, decay in _SGD[scale.name]
     ]
-    # A grid of one leaves nothing to choose.
-    return candidates[0] if len(candidates) == 1 else lab.best(candidates)

@@ -7,13 +7,13 @@ another, is the lab's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scratchconv import __version__
-from scratchconv.errors import NotMade, RunDirectoryError, ScratchconvError
+from scratchconv.errors import RunDirectoryError, ScratchconvError
 from scratchconv.lab.jobs import Job, Measure, measure_name, run_jobs
 from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.records import (
@@ -26,6 +26,8 @@ from scratchconv.lab.records import (
 )
 from scratchconv.lab.scales import Scale
 from scratchconv.training import RunConfig
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ class Lab:
         `measured(record, measure)`; `epochs` keeps the lines of `metrics.jsonl` in the records.
         `weights` is for what goes on from the run's `directory`: where only its record is left, it
         is made again.
-        Raises `RunDirectoryError` for runs of another version, `NotMade` where one is to be drawn
-        that has no record, `Stopped` after Ctrl-C.
+        Raises `RunDirectoryError` for runs of another version, or where one is to be drawn that
+        has no record; `Stopped` after Ctrl-C.
         """
         measures = () if measure is None else (measure_name(measure),)
         by_key = {run_key(config): config for config in configs.values()}
@@ -134,7 +136,7 @@ class Lab:
                 epochs,
             )
         if jobs and self.options.redraw:
-            raise NotMade(
+            raise RunDirectoryError(
                 f"{self.options.out} has no record of {', '.join(labels[key] for key in jobs)}:"
                 " make the runs first, without --redraw"
             )
@@ -156,25 +158,57 @@ class Lab:
             self.progress.finished(record)
         return {name: self._known[run_key(config)] for name, config in configs.items()}
 
-    def best(self, candidates: Sequence[RunConfig]) -> RunConfig:
-        """The candidate of the highest validation accuracy (regression: the lowest loss).
+    def train_groups(
+        self,
+        groups: Mapping[Name, Mapping[str, RunConfig]],
+        *,
+        measure: Measure | None = None,
+        weights: bool = False,
+    ) -> dict[Name, list[RunRecord]]:
+        """As `train`, of several groups side by side: the records of each, in its order."""
+        together = {name: config for runs in groups.values() for name, config in runs.items()}
+        made = self.train(together, measure=measure, weights=weights)
+        return {group: [made[name] for name in runs] for group, runs in groups.items()}
 
-        Each is trained with the scale's `search_seed` and without a look at the test data; what is
-        returned has the first seed that is compared, and looks at it. Runs whose loss did not stay
-        finite are out. Raises `ScratchconvError` where none is left.
+    def choose(
+        self,
+        candidates: Mapping[Name, Sequence[RunConfig]],
+        *,
+        measure: Measure | None = None,
+        score: Callable[[RunRecord], float] | None = None,
+    ) -> dict[Name, RunConfig]:
+        """Of the candidates under each name, the one of the highest `score`.
+
+        That is the validation accuracy (regression: the lowest loss) unless said; `measure` as for
+        `train`. All trials under all names are made side by side, each with the scale's
+        `search_seed` and without a look at the test data; what is returned has the first seed that
+        is compared, and looks at it. A single candidate is not tried. Runs whose loss did not stay
+        finite are out; raises `ScratchconvError` where none is left.
         """
+        score = score or _validation_score
         trials = {
-            f"trial {number} of {len(candidates)}, {_named(config)}": replace(
-                config, seed=self.scale.search_seed, skip_test=True
-            )
-            for number, config in enumerate(candidates, start=1)
+            name: {
+                f"trial {number} of {len(tried)}, {_named(config)}": replace(
+                    config, seed=self.scale.search_seed, skip_test=True
+                )
+                for number, config in enumerate(tried, start=1)
+            }
+            for name, tried in candidates.items()
+            if len(tried) > 1
         }
-        records = list(self.train(trials).values())
-        scores = [_score(record) for record in records]
-        if all(score is None for score in scores):
-            raise ScratchconvError("every candidate's loss became infinite: give smaller values")
-        chosen = max(range(len(scores)), key=lambda i: (scores[i] is not None, scores[i] or 0.0))
-        return replace(candidates[chosen], seed=self.scale.seeds[0])
+        best = dict.fromkeys(candidates, 0)
+        for name, records in self.train_groups(trials, measure=measure).items():
+            scores = {i: score(of) for i, of in enumerate(records) if not of.failure}
+            if not scores:
+                raise ScratchconvError(
+                    f"every candidate's loss became infinite, give smaller values:"
+                    f" {_named(candidates[name][0])}"
+                )
+            best[name] = max(scores, key=lambda i: scores[i])
+        return {
+            name: replace(tried[best[name]], seed=self.scale.seeds[0])
+            for name, tried in candidates.items()
+        }
 
     def seeds(self, name: str, config: RunConfig) -> dict[str, RunConfig]:
         """The run with every seed of the scale, as `name, seed 0` and so on."""
@@ -214,9 +248,7 @@ def _complete(record: RunRecord, measures: Sequence[str], epochs: bool) -> bool:
     return all(name in record.measured for name in measures) and bool(record.epochs or not epochs)
 
 
-def _score(record: RunRecord) -> float | None:
-    if record.failure:
-        return None
+def _validation_score(record: RunRecord) -> float:
     if record.result.get("validation_accuracy") is not None:
         return record.accuracy("validation")
     return -record.loss("validation")

@@ -79,22 +79,31 @@ def reproduce(lab: Lab) -> Outcome:
 def runs(lab: Lab) -> Found:
     """All runs; those whose loss became infinite are left out."""
     sizes = SIZES[lab.scale.name]
-    found: Found = {data: {} for data in lab.datasets}
-    for network, model in NETWORKS:
-        chosen = settings.sgd(lab, _config(lab, model, lab.datasets[0], sizes.choosing))
-        for data in lab.datasets:
-            asked = {}
-            for millions in sizes.of(model):
-                config = replace(chosen, data=lab.config(model, data).data, params=millions * 1e6)
-                for seed in lab.scale.seeds[: sizes.seeds]:
-                    label = f"{network} of {millions:g} M on {data}, seed {seed}"
-                    asked[label] = (millions, replace(config, seed=seed))
-            made = lab.train({label: config for label, (_, config) in asked.items()})
-            curve: Curve = {millions: [] for millions in sizes.of(model)}
-            for label, record in made.items():
-                if not record.failure:
-                    curve[asked[label][0]].append(record)
-            found[data][model] = curve
+    tried = {model: _config(lab, model, lab.datasets[0], sizes.choosing) for _, model in NETWORKS}
+    chosen = lab.choose({model: settings.sgd(lab.scale, of) for model, of in tried.items()})
+    points = [
+        (data, network, model, millions)
+        for network, model in NETWORKS
+        for data in lab.datasets
+        for millions in sizes.of(model)
+    ]
+    made = lab.train_groups(
+        {
+            (data, model, millions): {
+                f"{network} of {millions:g} M on {data}, seed {seed}": replace(
+                    chosen[model],
+                    data=lab.config(model, data).data,
+                    params=millions * 1e6,
+                    seed=seed,
+                )
+                for seed in lab.scale.seeds[: sizes.seeds]
+            }
+            for data, network, model, millions in points
+        }
+    )
+    found: Found = {data: {model: {} for _, model in NETWORKS} for data in lab.datasets}
+    for (data, model, millions), records in made.items():
+        found[data][model][millions] = [record for record in records if not record.failure]
     return found
 
 

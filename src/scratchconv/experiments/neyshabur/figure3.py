@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 from scratchconv import models, published
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import INK, MUTED, colour, label_axes, legend_below, new_figure
-from scratchconv.experiments.neyshabur.table2_runs import table2_run
+from scratchconv.experiments.neyshabur.table2_runs import table2_runs
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table
 
 _PAPER_ALPHA = 230
@@ -39,11 +39,12 @@ class Burst:
 
 def reproduce(lab: Lab) -> Outcome:
     """Train S-FC by β = 50 on every dataset, draw the non-zeros of its layers."""
-    found = {}
-    for data in lab.datasets:
-        config = table2_run(lab, "s-fc", "beta-lasso-50", data)
-        label = f"s-fc by beta-lasso-50 on {data}, seed {config.seed}"
-        found[data] = lab.train({label: config}, epochs=True)[label]
+    chosen = table2_runs(lab, [("S-FC", "s-fc", "beta-lasso-50")])
+    configs = {
+        f"S-FC by β = 50 on {data}, seed {run.seed}": run for (_, _, data), run in chosen.items()
+    }
+    records = lab.train(configs, epochs=True)
+    found = dict(zip(lab.datasets, records.values(), strict=True))
     said = [sentence for data, record in found.items() for sentence in sentences(data, record)]
     return Outcome(tuple(said), (picture(found), table(found)))
 

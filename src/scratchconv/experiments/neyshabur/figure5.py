@@ -76,33 +76,29 @@ Found = dict[str, dict[str, dict[int, list[RunRecord]]]]
 def reproduce(lab: Lab) -> Outcome:
     """Choose both methods' settings, train all kernels, draw the lines."""
     plan = PLANS[lab.scale.name]
-    chosen = {
-        "sgd": settings.sgd(lab, _config(lab, plan, lab.datasets[0], plan.choosing)),
-        "beta-lasso": _beta_lasso(lab, plan),
-    }
-    found: Found = {}
-    for data in lab.datasets:
-        found[data] = {}
-        for title, method in METHODS:
-            runs = {
-                f"kernels of {kernel} by {title} on {data}, seed {seed}": (
-                    kernel,
-                    replace(
-                        chosen[method],
-                        data=lab.config("resnet18", data).data,
-                        kernel_size=kernel,
-                        seed=seed,
-                    ),
+    base = _config(lab, plan, lab.datasets[0], plan.choosing)
+    chosen = lab.choose(
+        {"sgd": settings.sgd(lab.scale, base), "beta-lasso": _beta_lasso(plan, base)}
+    )
+    made = lab.train_groups(
+        {
+            (data, method, kernel): {
+                f"kernels of {kernel} by {title} on {data}, seed {seed}": replace(
+                    chosen[method],
+                    data=lab.config("resnet18", data).data,
+                    kernel_size=kernel,
+                    seed=seed,
                 )
-                for kernel in plan.kernels
                 for seed in lab.scale.seeds[: plan.seeds]
             }
-            made = lab.train({label: config for label, (_, config) in runs.items()})
-            by_kernel: dict[int, list[RunRecord]] = {kernel: [] for kernel in plan.kernels}
-            for label, record in made.items():
-                if not record.failure:
-                    by_kernel[runs[label][0]].append(record)
-            found[data][method] = by_kernel
+            for data in lab.datasets
+            for title, method in METHODS
+            for kernel in plan.kernels
+        }
+    )
+    found: Found = {data: {method: {} for _, method in METHODS} for data in lab.datasets}
+    for (data, method, kernel), records in made.items():
+        found[data][method][kernel] = [record for record in records if not record.failure]
     epochs = plan.epochs or lab.scale.long
     said = [sentence for data, methods in found.items() for sentence in sentences(data, methods)]
     return Outcome(tuple(said), (picture(found, epochs), table(found, list(chosen.values()))))
@@ -230,13 +226,11 @@ def _config(lab: Lab, plan: Plan, data: str, kernel: int) -> RunConfig:
     return lab.config("resnet18", data, kernel_size=kernel, epochs=epochs, **size)
 
 
-def _beta_lasso(lab: Lab, plan: Plan) -> RunConfig:
-    config = _config(lab, plan, lab.datasets[0], plan.choosing)
-    candidates = [
+def _beta_lasso(plan: Plan, config: RunConfig) -> list[RunConfig]:
+    return [
         replace(config, method="beta-lasso", beta=50.0, lr=lr, lam_first=first, lam=rest)
         for lr, first, rest in plan.lasso
     ]
-    return lab.best(candidates)
 
 
 def _left(records: list[RunRecord]) -> str:

@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
-from scratchconv.experiments.neyshabur.table2_runs import table2_run
+from scratchconv.experiments.neyshabur.table2_runs import table2_runs
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, mean_and_deviation, percent
 
 NETWORKS = (
@@ -53,18 +53,21 @@ Found = dict[str, dict[str, Pairs]]
 
 def reproduce(lab: Lab) -> Outcome:
     """Train all of them, compare seed by seed."""
+    plain = {
+        (title, data): lab.seeds(f"{title} on {data}", config)
+        for (title, _, data), config in table2_runs(lab, NETWORKS).items()
+    }
+    permuted = {
+        row: {f"{name}, permuted": replace(run, permute=PERMUTATION) for name, run in runs.items()}
+        for row, runs in plain.items()
+    }
+    groups = {(row, "plain"): runs for row, runs in plain.items()}
+    groups |= {(row, "permuted"): runs for row, runs in permuted.items()}
+    made = lab.train_groups(groups)
     found: Found = {data: {} for data in lab.datasets}
-    for data in lab.datasets:
-        for title, model, method in NETWORKS:
-            plain = lab.seeds(f"{title} on {data}", table2_run(lab, model, method, data))
-            permuted = {
-                f"{name}, permuted": replace(config, permute=PERMUTATION)
-                for name, config in plain.items()
-            }
-            records = lab.train(plain | permuted)
-            found[data][title] = Pairs(
-                [records[name] for name in plain], [records[name] for name in permuted]
-            )
+    for title, data in plain:
+        pairs = (made[(title, data), how] for how in ("plain", "permuted"))
+        found[data][title] = Pairs(*pairs)
     said = [sentence for data, by_title in found.items() for sentence in sentences(data, by_title)]
     return Outcome(tuple(said), (picture(found), table(found)))
 

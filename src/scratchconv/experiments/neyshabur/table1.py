@@ -50,18 +50,17 @@ Found = dict[Cell, RunRecord]
 
 def reproduce(lab: Lab) -> Outcome:
     """Choose settings once a network, train every cell, draw the table and the counts."""
-    found: Found = {}
-    for network, model in NETWORKS:
-        chosen = _chosen(lab, model)
-        cells = {
-            f"{network} on {data}, {plural(getattr(lab.scale, length), 'epoch')}": Cell(
-                model, data, length
-            )
-            for data in lab.datasets
-            for length, _ in _LENGTHS
-        }
-        records = lab.train({name: _run(lab, chosen, cell) for name, cell in cells.items()})
-        found |= {cells[name]: record for name, record in records.items()}
+    chosen = lab.choose({model: _candidates(lab, model) for _, model in NETWORKS})
+    cells = {
+        f"{network} on {data}, {plural(getattr(lab.scale, length), 'epoch')}": Cell(
+            model, data, length
+        )
+        for network, model in NETWORKS
+        for data in lab.datasets
+        for length, _ in _LENGTHS
+    }
+    records = lab.train({name: _run(lab, chosen[of.model], of) for name, of in cells.items()})
+    found = {cells[name]: record for name, record in records.items()}
     said = [sentence for data in lab.datasets for sentence in sentences(lab, data, found)]
     return Outcome(tuple(said), (accuracies(lab, found), weights(found)))
 
@@ -164,11 +163,11 @@ def sentences(lab: Lab, data: str, found: Found) -> list[str]:
     return said
 
 
-def _chosen(lab: Lab, model: str) -> RunConfig:
+def _candidates(lab: Lab, model: str) -> list[RunConfig]:
     config = lab.config(model, lab.datasets[0])
     if model.startswith("d-"):
         config = replace(config, epochs=lab.scale.short)
-    return settings.sgd(lab, config)
+    return settings.sgd(lab.scale, config)
 
 
 def _run(lab: Lab, chosen: RunConfig, cell: Cell) -> RunConfig:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from scratchconv.experiments import settings
 from scratchconv.lab import Lab
+from scratchconv.lab.scales import Scale
 from scratchconv.training import RunConfig
 
-METHODS: dict[str, Callable[[Lab, RunConfig], RunConfig]] = {
+METHODS: dict[str, Callable[[Scale, RunConfig], list[RunConfig]]] = {
     "sgd": settings.sgd,
-    "beta-lasso-50": lambda lab, config: settings.beta_lasso(lab, config, 50.0),
-    "beta-lasso-1": lambda lab, config: settings.beta_lasso(lab, config, 1.0),
-    "beta-lasso-0": lambda lab, config: settings.beta_lasso(lab, config, 0.0),
+    "beta-lasso-50": lambda scale, config: settings.beta_lasso(scale, config, 50.0),
+    "beta-lasso-1": lambda scale, config: settings.beta_lasso(scale, config, 1.0),
+    "beta-lasso-0": lambda scale, config: settings.beta_lasso(scale, config, 0.0),
 }
-"""How each row's training gets its settings."""
+"""What each row's training chooses its settings from."""
 
 
-def table2_run(lab: Lab, model: str, method: str, data: str) -> RunConfig:
-    """The run of Table 2 with the first seed; `method` is one of `METHODS`.
+def table2_runs(
+    lab: Lab, rows: Iterable[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], RunConfig]:
+    """Runs of Table 2 with the first seed, by title, method and dataset.
 
-    Its settings are those of the best validation accuracy: where Table 2 has not chosen them yet,
-    they are chosen now.
+    `rows`: a title, a network and one of `METHODS` each. Settings are those of the best validation
+    accuracy: where Table 2 has not chosen them yet, they are chosen now.
     """
-    return METHODS[method](lab, lab.config(model, data))
+    return lab.choose(
+        {
+            (title, method, data): METHODS[method](lab.scale, lab.config(model, data))
+            for title, model, method in rows
+            for data in lab.datasets
+        }
+    )

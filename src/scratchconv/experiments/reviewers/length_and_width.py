@@ -2,21 +2,20 @@
 
 SGD and β-LASSO at β = 50 on CIFAR-10, training and test accuracy at the last epoch of
 
-- four lengths at half the scale's α: a third of its short length, the short one, the long one, and
-  four times the long one (3, 10, 40 and 160 epochs at `laptop`), every length with its own cosine;
-- four widths at the long length: α of an eighth, a quarter, half and all of the scale's.
+- four lengths at half the scale's α: a third of its short length, the short one, half the long one,
+  and twice the long one (3, 10, 20 and 80 epochs at `laptop`), every length with its own cosine;
+- four widths at half the long length: α of an eighth, a quarter, half and all of the scale's.
 
 Without augmentation, which keeps networks of these sizes from ever fitting the training data: what
 may fall and rise again does so about where they just fit it (Belkin et al., PNAS 116, 2019;
 Nakkiran et al., ICLR 2020).
 
-Chosen on validation accuracy: both methods' settings at the long length, for half the scale's α
-and for all of it. At another length L β-LASSO chooses from λ·(40/L)^p for p = 0, ½ and 1, where λ
-is what 40 epochs chose: p = 0 keeps λ and p = 1 keeps λ·Ση, what shrinks a weight in all. So does
-SGD with its weight decay, if it chose one. At the smaller widths both keep the settings of half α.
+Chosen on validation accuracy: both methods' settings at half the scale's α and half its length L₀.
+At another length L β-LASSO chooses from λ·(L₀/L)^p for p = 0, ½ and 1, where λ is what L₀ chose:
+p = 0 keeps λ and p = 1 keeps λ·Ση, what shrinks a weight in all. So does SGD with its weight decay,
+if it chose one. All widths have the settings of half α.
 
-At `laptop`: three seeds, but one of the longest training; about 200 core-minutes, of which the 160
-epochs take 75.
+At `laptop`: three seeds, but one of the longest training.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from dataclasses import dataclass, replace
 from scratchconv import published
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.half_size import half_alpha, half_length, half_size
 from scratchconv.experiments.reviewers import cells
 from scratchconv.experiments.reviewers.curves_figure import Curve, Panel, curves_figure
-from scratchconv.experiments.reviewers.half_size import half_alpha, half_size
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
 from scratchconv.lab.scales import Scale
 from scratchconv.training import RunConfig
@@ -64,7 +63,8 @@ class Point:
 
 def lengths(scale: Scale) -> list[int]:
     """Epochs, ascending."""
-    return sorted({max(1, scale.short // 3), scale.short, scale.long, 4 * scale.long})
+    half = half_length(scale)
+    return sorted({max(1, scale.short // 3), scale.short, half, 4 * half})
 
 
 def widths(scale: Scale) -> list[int]:
@@ -77,21 +77,24 @@ def reproduce(lab: Lab) -> Outcome:
     """Choose, train, and draw both curves."""
     data, scale = lab.datasets[0], lab.scale
     half = replace(half_size(lab, data), augment="none")
-    whole = lab.config("s-fc", data, augment="none")
-    by_length, by_width = [], []
-    for method, choose in zip(METHODS, (settings.sgd, settings.beta_lasso), strict=True):
-        chosen = choose(lab, half)
-        for epochs in lengths(scale):
-            config = replace(chosen, epochs=epochs)
-            if epochs != scale.long and (method != "SGD" or config.weight_decay):
-                config = lab.best(carried(config, scale.long))
-            by_length.append(_point(lab, method, config, half_alpha(scale)))
-        for alpha in widths(scale):
-            config = replace(chosen, alpha=alpha)
-            if alpha == whole.alpha:
-                config = choose(lab, whole)
-            by_width.append(_point(lab, method, config, alpha))
-    by_length, by_width = _drawable(by_length), _drawable(by_width)
+    candidates = zip(METHODS, (settings.sgd, settings.beta_lasso), strict=True)
+    chosen = lab.choose({method: of(scale, half) for method, of in candidates})
+    at_length = lab.choose(
+        {
+            (method, epochs): _of_length(config, epochs)
+            for method, config in chosen.items()
+            for epochs in lengths(scale)
+        }
+    )
+    lengths_ = {(method, n, half_alpha(scale)): run for (method, n), run in at_length.items()}
+    widths_ = {
+        (method, half.epochs, alpha): replace(config, alpha=alpha)
+        for method, config in chosen.items()
+        for alpha in widths(scale)
+    }
+    points = _points(lab, lengths_ | widths_)
+    by_length = [points[of] for of in lengths_ if of in points]
+    by_width = [points[of] for of in widths_ if of in points]
     theirs = published.load("neyshabur2020")["table1"]["s-fc"]
     sentences = [
         *described(by_length, lambda point: point.epochs, "epochs"),
@@ -107,31 +110,23 @@ def reproduce(lab: Lab) -> Outcome:
     )
 
 
-def carried(config: RunConfig, chosen_for: int) -> list[RunConfig]:
-    """`config` with λ and weight decay times (`chosen_for` / its own epochs)^½, ^0 and ^1."""
-    ratio = chosen_for / config.epochs
-    first = config.lam if config.lam_first is None else config.lam_first
-    return [
-        replace(
-            config,
-            lam_first=None if config.lam_first is None and not first else _times(first, factor),
-            lam=_times(config.lam, factor),
-            weight_decay=_times(config.weight_decay, factor),
-        )
-        for factor in (ratio**power for power in _POWERS)
-    ]
+def _of_length(config: RunConfig, epochs: int) -> list[RunConfig]:
+    """What there is to choose from at that length; one where λ or weight decay stays the same."""
+    tried = (settings.of_length(config, epochs, power) for power in _POWERS)
+    return list(dict.fromkeys(tried))
 
 
-def _times(number: float, factor: float) -> float:
-    return float(f"{number * factor:.4g}")
-
-
-def _point(lab: Lab, method: str, config: RunConfig, alpha: int) -> Point:
-    name = f"α = {alpha}, {config.epochs} epochs by {method}"
-    runs = lab.seeds(name, config)
-    if config.epochs > lab.scale.long:
-        runs = dict([next(iter(runs.items()))])
-    return Point(method, config.epochs, alpha, tuple(lab.train(runs).values()))
+def _points(
+    lab: Lab, configs: Mapping[tuple[str, int, int], RunConfig]
+) -> dict[tuple[str, int, int], Point]:
+    """Those with a finite run, by method, epochs and α."""
+    groups = {}
+    for (method, epochs, alpha), config in configs.items():
+        runs = lab.seeds(f"α = {alpha}, {epochs} epochs by {method}", config)
+        first = next(iter(runs.items()))
+        groups[method, epochs, alpha] = dict([first]) if epochs > lab.scale.long else runs
+    made = lab.train_groups(groups)
+    return {of: Point(*of, tuple(r)) for of, r in made.items() if cells.finished(r)}
 
 
 def described(points: Sequence[Point], where: Callable[[Point], int], unit: str) -> list[str]:
@@ -274,10 +269,6 @@ def _curve(points: Sequence[Point], method: str, where: Callable[[Point], int]) 
         [point.accuracies() for point in mine],
         [point.accuracies("train") for point in mine],
     )
-
-
-def _drawable(points: Sequence[Point]) -> list[Point]:
-    return [point for point in points if cells.finished(point.records)]
 
 
 EXPERIMENT = Experiment(

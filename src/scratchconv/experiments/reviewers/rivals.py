@@ -2,7 +2,7 @@
 
 The density is that of β-LASSO's run chosen on validation, all layers together, taken to the next of
 `cutting.DENSITIES` above it: no rival keeps fewer weights than β-LASSO does. The network has half
-the scale's α.
+the scale's α, and half its length.
 
 - One-shot and iterative magnitude pruning with rewinding, SNIP, SET, RigL and random connections
   reach it by themselves. Their epochs are those of β-LASSO in all, every round of pruning included.
@@ -17,31 +17,32 @@ without; by the accuracy after the cut λ of proximal LASSO, 1 or 3 times that o
 β-LASSO at β-LASSO's rate, and weight decay as a method, 5e-4 or 2e-3. L1 is the same objective as
 proximal LASSO and has the same settings.
 
-At `laptop`: 40 epochs of α = 8, three seeds; about 220 core-minutes.
+At `laptop`: 20 epochs of α = 8, three seeds.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.half_size import half_size
 from scratchconv.experiments.reviewers import cells, rivals_figure
 from scratchconv.experiments.reviewers.cutting import (
     DENSITIES,
     accuracy_after_cutting,
     density_at_or_above,
 )
-from scratchconv.experiments.reviewers.half_size import half_size
 from scratchconv.experiments.reviewers.operations import inference, operations
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
 from scratchconv.lab.lab import measured
 from scratchconv.training import RunConfig
 
+_OURS, _DENSE = "β-LASSO, β = 50", "SGD, dense"
 PRUNING = (
     ("one-shot magnitude", "magnitude"),
     ("iterative magnitude", "iterative-magnitude"),
@@ -95,15 +96,17 @@ def reproduce(lab: Lab) -> Outcome:
     """β-LASSO first, whose density the rivals then get; a row each, and two pictures of them."""
     data = lab.datasets[0]
     base = half_size(lab, data)
-    beta = settings.beta_lasso(lab, base)
-    ours = _row(lab, "β-LASSO, β = 50", beta)
-    dense = _row(lab, "SGD, dense", settings.sgd(lab, base))
+    chosen = lab.choose(
+        {_OURS: settings.beta_lasso(lab.scale, base), _DENSE: settings.sgd(lab.scale, base)}
+    )
+    ours, dense = _rows(lab, chosen)
     if not (ours.records and dense.records):
         raise ScratchconvError("no run of β-LASSO, or none of SGD, ended with a finite loss")
     size = sum(layer["size"] for layer in ours.records[0].result["layers"])
     density = density_at_or_above(ours.nonzeros() / size)
-    rivals = [_pruned(lab, name, method, base, density) for name, method in PRUNING]
-    rivals += _penalised(lab, base, beta, density)
+    pruned = lab.choose({name: _pruned(lab, method, base, density) for name, method in PRUNING})
+    penalised = _penalised(lab, base, chosen[_OURS], density)
+    rivals = _rows(lab, pruned | penalised, dict.fromkeys(penalised, density))
     found = [row for row in rivals if row.records]
     failed = [row.method for row in rivals if not row.records]
     sentences = verdict(ours, dense, found, size)
@@ -204,8 +207,8 @@ def curve(records: Sequence[RunRecord]) -> list[tuple[float, float]]:
     return means
 
 
-def _pruned(lab: Lab, name: str, method: str, base: RunConfig, density: float) -> Row:
-    candidates = [
+def _pruned(lab: Lab, method: str, base: RunConfig, density: float) -> list[RunConfig]:
+    return [
         replace(
             base,
             method="sgd",
@@ -217,70 +220,45 @@ def _pruned(lab: Lab, name: str, method: str, base: RunConfig, density: float) -
         )
         for rate, momentum, decay in _few(lab, _RATE_MOMENTUM_DECAY)
     ]
-    return _row(lab, name, candidates[0] if len(candidates) == 1 else lab.best(candidates))
 
 
-def _penalised(lab: Lab, base: RunConfig, beta: RunConfig, density: float) -> list[Row]:
-    """Proximal LASSO, L1 and weight decay, cut to the density."""
+def _penalised(lab: Lab, base: RunConfig, beta: RunConfig, density: float) -> dict[str, RunConfig]:
+    """Proximal LASSO, L1 and weight decay, by the best validation accuracy after the cut."""
     first = beta.lam if beta.lam_first is None else beta.lam_first
-    proximal = _best_when_cut(
-        lab,
-        "proximal LASSO",
-        [
-            replace(
-                base,
-                method="proximal-lasso",
-                lr=beta.lr,
-                lam_first=times * first,
-                lam=times * beta.lam,
-            )
-            for times in _few(lab, _TIMES_LAM)
-        ],
-        density,
-    )
-    decay = _best_when_cut(
-        lab,
-        "weight decay",
-        [
-            replace(base, method="sgd", momentum=0.9, weight_decay=decay)
-            for decay in _few(lab, _DECAYS)
-        ],
-        density,
-    )
-    chosen = {
-        "proximal LASSO": proximal,
-        "L1": replace(proximal, method="lasso"),
-        "weight decay": decay,
-    }
-    rows = []
-    for name, config in chosen.items():
-        lab.train(lab.seeds(name, config), measure=accuracy_after_cutting)
-        rows.append(replace(_row(lab, name, config), cut_to=density))
-    return rows
-
-
-def _best_when_cut(
-    lab: Lab, name: str, candidates: Sequence[RunConfig], density: float
-) -> RunConfig:
-    """The candidate of the best validation accuracy after the cut."""
-    if len(candidates) == 1:
-        return candidates[0]
-    trials = {
-        f"{name}, trial {number} of {len(candidates)}": replace(
-            config, seed=lab.scale.search_seed, skip_test=True
+    proximal = [
+        replace(
+            base,
+            method="proximal-lasso",
+            lr=beta.lr,
+            lam_first=times * first,
+            lam=times * beta.lam,
         )
-        for number, config in enumerate(candidates, start=1)
-    }
-    scores = [
-        -1.0 if record.failure else _after_cut(record, density)["validation_accuracy"]
-        for record in lab.train(trials, measure=accuracy_after_cutting).values()
+        for times in _few(lab, _TIMES_LAM)
     ]
-    return candidates[scores.index(max(scores))]
+    decay = [
+        replace(base, method="sgd", momentum=0.9, weight_decay=decay)
+        for decay in _few(lab, _DECAYS)
+    ]
+    chosen = lab.choose(
+        {"proximal LASSO": proximal, "weight decay": decay},
+        measure=accuracy_after_cutting,
+        score=lambda record: float(_after_cut(record, density)["validation_accuracy"]),
+    )
+    return {**chosen, "L1": replace(chosen["proximal LASSO"], method="lasso")}
 
 
-def _row(lab: Lab, name: str, config: RunConfig) -> Row:
-    records = lab.train(lab.seeds(name, config), measure=operations).values()
-    return Row(name, tuple(cells.finished(list(records))))
+def _rows(
+    lab: Lab, configs: Mapping[str, RunConfig], cut_to: Mapping[str, float] | None = None
+) -> list[Row]:
+    """A row each, all seeds of all of them trained side by side; `cut_to`: densities by row."""
+    cuts = cut_to or {}
+    groups = {name: lab.seeds(name, config) for name, config in configs.items()}
+    made = lab.train_groups(groups, measure=operations)
+    of_cut = {name: groups[name] for name in cuts}
+    made |= lab.train_groups(of_cut, measure=accuracy_after_cutting)
+    return [
+        Row(name, tuple(cells.finished(records)), cuts.get(name)) for name, records in made.items()
+    ]
 
 
 def _after_cut(record: RunRecord, density: float) -> dict[str, Any]:
