@@ -149,6 +149,23 @@ def test_several_processes_make_the_same_runs(tmp_path):
         assert record.result["environment"]["hardware"]["threads"] == jobs.threads_for(2)
 
 
+def test_a_cluster_needs_ray_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    lab = new_lab(tmp_path, cluster="local")
+    with pytest.raises(InvalidArgument, match=r"pip install 'scratchconv\[cluster\]'"):
+        lab.train({"one": lab.config("3-fc", "cifar10")})
+
+
+def test_a_cluster_makes_the_same_runs(tmp_path):
+    pytest.importorskip("ray")
+    alone, spread = new_lab(tmp_path / "alone"), new_lab(tmp_path / "spread", cluster="local")
+    configs = {f"seed {s}": alone.config("s-fc", "cifar10", seed=s) for s in range(2)}
+    expected, found = alone.train(configs), spread.train(configs)
+    assert sorted(spread.progress.made) == sorted(r.key for r in expected.values())
+    for name, record in found.items():
+        assert record.accuracy() == pytest.approx(expected[name].accuracy(), abs=1.0)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_a_request_to_stop_reaches_all_processes_and_what_they_did_is_kept(tmp_path):
     command = [sys.executable, "-m", "scratchconv", "reproduce", "permutation", "--scale", "smoke"]
