@@ -6,6 +6,7 @@ import pytest
 
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import readme
+from scratchconv.experiments.overview import overview
 from scratchconv.experiments.readme import with_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +21,13 @@ MARKS = (
 def test_the_readme_is_not_stale():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_tables(text, ROOT / "results") == text, "run: make readme"
+
+
+def test_the_overviews_are_not_stale():
+    pages = readme.overview_pages(ROOT / "results")
+    assert ROOT / "results" / "laptop" / "README.md" in pages
+    for page in pages:
+        assert page.read_text(encoding="utf-8") == overview(page.parent), "run: make readme"
 
 
 def test_only_what_stands_between_the_marks_is_replaced(monkeypatch):

@@ -1,6 +1,7 @@
 """The README's tables, each between its two marks, written from the committed records.
 
-`make readme` does so; a test fails while the README is stale.
+`make readme` does so, and writes what the reproduced items say beside them; a test fails while one
+of these is stale.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from pathlib import Path
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments.command import run_command
 from scratchconv.experiments.discovery_table import discovery_table
+from scratchconv.experiments.overview import overview
 from scratchconv.experiments.paper_table import paper_table
 from scratchconv.experiments.results_table import results_table
 from scratchconv.experiments.speed_table import speed_table
+from scratchconv.lab.scales import SCALES
 
 
 def with_tables(readme: str, results: Path) -> str:
@@ -35,8 +38,13 @@ def _between(name: str, readme: str, table: str) -> str:
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 
+def overview_pages(results: Path) -> list[Path]:
+    """Where the overview of each scale stands."""
+    return [results / name / "README.md" for name in SCALES if (results / name).is_dir()]
+
+
 def main(readme: Path = Path("README.md"), results: Path = Path("results")) -> None:
-    """Write the tables into the README.
+    """Write the tables into the README, and the overview of every scale that has records.
 
     Args:
         readme: The file with the marks.
@@ -44,6 +52,8 @@ def main(readme: Path = Path("README.md"), results: Path = Path("results")) -> N
     """
     text = with_tables(readme.read_text(encoding="utf-8"), results)
     readme.write_text(text, encoding="utf-8")
+    for page in overview_pages(results):
+        page.write_text(overview(page.parent), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -240,4 +240,5 @@ EXPERIMENT = Experiment(
     source="Neyshabur 2020, Theorems 1 and 2",
     datasets=("cifar10", "cifar100", "svhn"),
     reproduce=reproduce,
+    laptop_minutes=58,
 )

@@ -225,4 +225,5 @@ EXPERIMENT = Experiment(
     source="Neyshabur 2020, Figure 3",
     datasets=("cifar10", "cifar100", "svhn"),
     reproduce=reproduce,
+    laptop_minutes=10,
 )

@@ -173,4 +173,5 @@ EXPERIMENT = Experiment(
     source="Neyshabur 2020, Figures 4, 7, 8 and 9",
     datasets=("cifar10", "cifar100", "svhn"),
     reproduce=reproduce,
+    laptop_minutes=45,
 )
