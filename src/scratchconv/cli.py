@@ -267,8 +267,8 @@ def _list_experiments() -> None:
         table.add_row(entry.name, Text(told), took)
     Console().print(table)
     print(
-        "\nlaptop: minutes on two cores at that scale, --jobs 2, none of its runs made before; of an"
-        "\nitem that takes svhn as well, with cifar10 alone. ?: not measured yet\n"
+        "\nlaptop: minutes on two cores at that scale, --jobs 2, none of its runs made before;"
+        "\nof an item that takes svhn as well, with cifar10 alone. ?: not measured yet\n"
     )
     for scale in SCALES.values():
         print(f"--scale {scale.name}: {scale.about}")

@@ -89,7 +89,7 @@ def test_settings_are_the_reports_at_every_scale(tmp_path):
     assert models.build("3-fc", params=25.6e6).alpha == 3748
 
 
-def _records(accuracies: dict[str, float]) -> dict[table1.Row, RunRecord]:
+def _records(accuracies: dict[str, float], epochs: int = 100) -> dict[table1.Row, RunRecord]:
     """One record a row: rows are named by their key, the small 3-FC by `small`."""
     found = {}
     for row in table1.ROWS:
@@ -99,7 +99,7 @@ def _records(accuracies: dict[str, float]) -> dict[table1.Row, RunRecord]:
             "test_accuracy": accuracies.get(name, 50.0) / 100,
             "layers": [{"size": size, "nonzero": size}],
         }
-        found[row] = RunRecord("k", {}, {}, result)
+        found[row] = RunRecord("k", {"epochs": epochs}, {}, result)
     return found
 
 
@@ -130,6 +130,37 @@ def test_sentences_say_the_opposite_of_opposite_numbers():
     )
     assert "+3.0 points from SGD on the same S-FC, unlike in the report (-3)" in gain
     assert "nearer to ours with 25.6 M weights (40.0 %) than with 0.204 M (10.0 %)" in size
+
+
+def test_sentences_keep_what_cannot_be_told_to_themselves():
+    close = {"s-fc/sgd": 58, "s-fc/beta-lasso-50": 58.9, "3-fc/sgd": 40, "small": 10}
+    _, gain = table1.verdict(
+        "cifar10", _records(close, epochs=20), _THEIRS
+    )  # and not of which size
+    assert "+0.9 points from SGD on the same S-FC, too little for one training each" in gain
+    records = _records(close)
+    records[table1.ROWS[4]] = RunRecord("f", {"epochs": 100}, {}, {}, failure="the loss is nan")
+    ranked, size = table1.verdict("cifar10", records, _THEIRS)
+    assert "S-FC β = 50 58.9" in ranked
+    assert "S-FC 58" not in ranked
+    assert "nearer" in size
+    text = table1.table({"cifar10": records}, _THEIRS).markdown()
+    assert "| S-FC | SGD | – | no finite loss |" in text
+
+
+def test_the_threshold_of_50_stays_below_the_initial_weights(tmp_path):
+    for scale in (LAPTOP, EE411):
+        lab = Lab("t", scale, LabOptions(tmp_path), datasets=("cifar10",))
+        for row in table1.ROWS:
+            if row.beta is None:
+                continue
+            tried = table1.candidates(lab, row)
+            bound = 1 / 3072**0.5  # of the first layer's initial weights
+            assert len(tried) >= 2
+            assert all(row.beta * config.lam_first < 0.6 * bound for config in tried)
+            assert {c.epochs for c in tried} == {
+                table1._epochs(lab) if row.beta > 1 else scale.short
+            }
 
 
 def _counted(nonzero: int, epochs: list[int]) -> RunRecord:

@@ -165,7 +165,9 @@ def test_settings_are_chosen_once_and_taken_over(tmp_path):
     assert all(config.skip_test for config in trials)
     finals = [c for c in runs if c.seed == LAPTOP.seeds[0]]
     assert len(finals) == 7 * 2 * 2
-    assert {(c.momentum, c.weight_decay) for c in finals} == {(0.9, 1e-3)}
+    # Weight decay goes with the square root of the length.
+    assert {(c.epochs, c.weight_decay) for c in finals} == {(40, 2e-3), (10, 4e-3)}
+    assert {c.momentum for c in finals} == {0.9}
 
 
 @pytest.mark.parametrize("module", [table1, figure2, figure5, permutation])
@@ -175,7 +177,10 @@ def test_the_chosen_settings_are_those_of_the_final_runs(module, tmp_path, monke
     runs = asked(module.EXPERIMENT, tmp_path).values()
     finals = [c for c in runs if not c.skip_test and c.method == "sgd"]
     assert finals
-    assert {(c.lr, c.momentum, c.weight_decay) for c in finals} == {grid[1]}
+    assert {(c.lr, c.momentum) for c in finals} == {(0.3, 0.5)}
+    for config in finals:
+        ratio = (LAPTOP.long / config.epochs) ** 0.5
+        assert config.weight_decay == pytest.approx(1e-4 * ratio, rel=1e-3)
 
 
 def test_the_closer_looks_ask_for_runs_of_table2_alone(tmp_path):

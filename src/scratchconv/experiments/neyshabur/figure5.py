@@ -51,7 +51,12 @@ class Plan:
 PLANS = {
     "smoke": Plan((3, 5), 3, ((0.1, 1e-4, 1e-4),), epochs=1),
     "laptop": Plan(
-        (3, 5, 9), 5, ((0.1, 2e-4, 1e-4), (0.1, 5e-4, 2e-4), (1.0, 5e-5, 2e-5)), alpha=4, epochs=8
+        # βλ of the second is three quarters of the initial weights' bound at a kernel of 9.
+        (3, 5, 9),
+        5,
+        ((0.1, 2e-4, 1e-4), (0.1, 3e-4, 1.5e-4), (1.0, 5e-5, 2e-5)),
+        alpha=4,
+        epochs=8,
     ),
     "ee411": Plan((3, 5, 7, 9), 5, ((0.1, 5e-6, 5e-6), (0.1, 2e-5, 1e-5), (0.1, 5e-5, 2e-5))),
     "paper": Plan(
