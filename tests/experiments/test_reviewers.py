@@ -117,7 +117,8 @@ def test_rivals_are_ranked_and_the_gap_has_the_sign_it_has():
     ours = _row("β-LASSO", record(63, 18), record(65, 18))
     first, ranked, cost = rivals.verdict(ours, dense, [random, rigl], 1000)
     assert first == (
-        "β-LASSO is number 1 of 3 at equal density, +3.00 ± 2.00 points from the best rival, RigL."
+        "β-LASSO is number 1 of 3 at equal density and epochs, +3.00 ± 2.00 points from the best"
+        " rival, RigL."
     )
     assert "leaves 1.8 % of the weights and its rivals 2 %" in ranked
     assert "β-LASSO 64.00, RigL 61.00, random 50.00" in ranked
@@ -125,7 +126,9 @@ def test_rivals_are_ranked_and_the_gap_has_the_sign_it_has():
     assert "(0.25 if none" in cost
     behind = _row("β-LASSO", record(55, 18))
     first, ranked, _ = rivals.verdict(behind, dense, [random, rigl], 1000)
-    assert "number 2 of 3 at equal density, -6.00 points from the best rival, RigL" in first
+    assert (
+        "number 2 of 3 at equal density and epochs, -6.00 points from the best rival, RigL" in first
+    )
     assert "RigL 61.00, β-LASSO 55.00, random 50.00" in ranked
 
 
@@ -161,15 +164,17 @@ def _points(values: list[float], method: str = "SGD") -> list[length_and_width.P
         ([50, 60, 58], "it falls from 20 to 30 (-2.00), and does not rise again"),
         (
             [50, 60, 58, 59],
-            "it falls from 20 to 30 (-2.00), and rises again after epochs 30: a double descent",
+            "it falls from 20 to 30 (-2.00), and rises again after that: a double descent",
         ),
-        ([60, 50, 40], "it falls from 10 to 20 (-10.00) and from 20 to 30 (-10.00), and does not"),
+        ([60, 50, 40], "it falls from 10 to 30 (-20.00), and does not rise again"),
+        ([50, 40, 45, 20], "it falls from 10 to 20 (-10.00), and rises again"),
     ],
 )
 def test_a_double_descent_is_named_where_there_is_one(values, said):
     (sentence,) = length_and_width.described(_points(values), lambda p: p.epochs, "epochs")
     assert said in sentence
-    assert f"Training accuracy at the last of them: {values[-1]:.2f}" in sentence
+    assert f"Training accuracy lies between {min(values):.2f} and {max(values):.2f}" in sentence
+    assert "none of them fits the data" in sentence
 
 
 def test_a_fall_within_what_seeds_differ_by_is_none():
@@ -182,6 +187,10 @@ def test_a_fall_within_what_seeds_differ_by_is_none():
     noisy = points((50, 52), (60, 62), (59, 61), (63, 65))  # deviation √2, errors of means 1
     (sentence,) = length_and_width.described(noisy, lambda p: p.epochs, "epochs")
     assert "never falls" in sentence
+    # Neighbours differ by less than that, the ends of the slope do not.
+    slope = points((60, 60.7), (59.3, 60), (58.6, 59.3), (62, 62.7))
+    (sentence,) = length_and_width.described(slope, lambda p: p.epochs, "epochs")
+    assert "it falls from 10 to 30 (-1.40), and rises again" in sentence
     steady = points((51, 51.1), (61, 61.1), (60, 60.1), (64, 64.1))
     (sentence,) = length_and_width.described(steady, lambda p: p.epochs, "epochs")
     assert "it falls from 20 to 30 (-1.00), and rises again" in sentence
@@ -189,7 +198,7 @@ def test_a_fall_within_what_seeds_differ_by_is_none():
 
 def test_lengths_and_widths_are_those_of_the_scale():
     assert length_and_width.lengths(LAPTOP) == [3, 10, 20, 80]
-    assert length_and_width.widths(LAPTOP) == [2, 4, 8, 16]
+    assert length_and_width.widths(LAPTOP) == [1, 2, 4, 8, 16]
     assert length_and_width.lengths(SMOKE) == [1, 2, 8]
 
 

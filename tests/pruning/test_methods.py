@@ -18,6 +18,7 @@ from scratchconv.pruning import (
     GivenConnections,
     Pruning,
     build,
+    iterative_rounds,
     layer_counts,
     prunable_weights,
 )
@@ -66,6 +67,26 @@ class Run:
             if not self.pruning.before_update(step):
                 self.optimizer.step()
             self.pruning.after_update(step)
+
+
+def test_iterative_pruning_leaves_each_training_five_epochs_where_it_can():
+    assert [iterative_rounds(87 * epochs, 87) for epochs in (2, 10, 20, 25, 40, 400)] == [
+        2,
+        2,
+        3,
+        4,
+        5,
+        5,
+    ]
+
+
+@pytest.mark.parametrize(("steps", "every"), [(24, 10), (1740, 17), (10**5, 100)])
+def test_connections_change_in_the_first_three_quarters(steps, every):
+    for name, interval in (("rigl", every), ("set", 4)):
+        model = models.build("s-fc", image=(1, 6, 6), classes=3, alpha=2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        made = build(name, model, optimizer, density=0.1, steps=steps, epoch_steps=4)
+        assert (made.rewiring.every, made.rewiring.until) == (interval, steps * 3 // 4)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -19,9 +19,6 @@ from scratchconv.pruning.rigl import RigL
 from scratchconv.pruning.snip import Snip
 from scratchconv.pruning.sparse_evolution import SparseEvolution
 
-ITERATIVE_ROUNDS = 5
-"""Rounds of `iterative-magnitude`: the 20 % a round of Frankle 2019 would take 21 for 1 %."""
-
 
 @dataclass(frozen=True)
 class _Asked:
@@ -37,24 +34,41 @@ class _Asked:
 _Build = Callable[[nn.Module, torch.optim.Optimizer, _Asked], Pruning]
 
 
-def _magnitude(rounds: int) -> _Build:
-    def build_rounds(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
-        # Back to the end of the first epoch, where that leaves most of the training: Frankle 2020
-        # finds that large networks need it, and that a few percent of the training are enough.
-        early = asked.epoch_steps
-        if asked.steps < 10 * (rounds + 1) * asked.epoch_steps:
-            early = 0
-        return MagnitudePruning(
-            model,
-            optimizer,
-            density=asked.density,
-            steps=asked.steps,
-            rounds=rounds,
-            rewind_to=early,
-            distribution=asked.distribution,
-        )
+def iterative_rounds(steps: int, epoch_steps: int) -> int:
+    """Rounds of `iterative-magnitude`: five, or as many as leave each training five epochs.
 
-    return build_rounds
+    At least two. The 20 % a round of Frankle & Carbin 2019 would take 21 rounds for 1 %; theirs are
+    whole trainings, these share the `steps` of the run.
+    """
+    return max(2, min(5, steps // (5 * epoch_steps) - 1))
+
+
+def _one_shot(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
+    return _magnitude(model, optimizer, asked, rounds=1)
+
+
+def _iterative(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
+    rounds = iterative_rounds(asked.steps, asked.epoch_steps)
+    return _magnitude(model, optimizer, asked, rounds=rounds)
+
+
+def _magnitude(
+    model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked, *, rounds: int
+) -> Pruning:
+    # Back to the end of the first epoch, where that leaves most of the training: Frankle 2020
+    # finds that large networks need it, and that a few percent of the training are enough.
+    early = asked.epoch_steps
+    if asked.steps < 10 * (rounds + 1) * asked.epoch_steps:
+        early = 0
+    return MagnitudePruning(
+        model,
+        optimizer,
+        density=asked.density,
+        steps=asked.steps,
+        rounds=rounds,
+        rewind_to=early,
+        distribution=asked.distribution,
+    )
 
 
 def _snip(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
@@ -81,7 +95,9 @@ def _set(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> P
         model,
         optimizer,
         density=asked.density,
-        rewiring=Rewiring(every=asked.epoch_steps, until=asked.steps, decay=False),
+        # Mocanu 2018 goes on until the last epoch, at a constant learning rate. What comes while a
+        # cosine ends would never be trained: it ends where RigL's ends.
+        rewiring=Rewiring(every=asked.epoch_steps, until=max(1, asked.steps * 3 // 4), decay=False),
         distribution=asked.distribution or "erdos-renyi",
         seed=asked.seed,
     )
@@ -92,7 +108,11 @@ def _rigl(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> 
         model,
         optimizer,
         density=asked.density,
-        rewiring=Rewiring(every=100, until=max(1, asked.steps * 3 // 4)),
+        # The ΔT of Evci 2020 is 100 in trainings of tens of thousands of steps: in a shorter one it
+        # is less, but a tenth of its steps is as much as exchanges may cost.
+        rewiring=Rewiring(
+            every=min(100, max(10, asked.steps // 100)), until=max(1, asked.steps * 3 // 4)
+        ),
         distribution=asked.distribution or "erdos-renyi",
         seed=asked.seed,
     )
@@ -100,8 +120,8 @@ def _rigl(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> 
 
 METHODS: Mapping[str, _Build] = MappingProxyType(
     {
-        "magnitude": _magnitude(1),
-        "iterative-magnitude": _magnitude(ITERATIVE_ROUNDS),
+        "magnitude": _one_shot,
+        "iterative-magnitude": _iterative,
         "snip": _snip,
         "set": _set,
         "rigl": _rigl,
@@ -125,8 +145,9 @@ def build(
 
     Args:
         name: "magnitude" (one-shot) or "iterative-magnitude" (with rewinding to the end of the
-            first epoch, or to the start where each training has fewer than ten), "snip", "set",
-            "rigl", or "random" (connections that never change).
+            first epoch, or to the start where each training has fewer than ten), "snip", "set"
+            and "rigl" (whose connections change during the first three quarters of the run), or
+            "random" (connections that never change).
         model: the network, with its initial weights.
         optimizer: what trains it.
         density: share of all weights that is left in the end.

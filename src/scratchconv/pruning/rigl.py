@@ -22,7 +22,7 @@ class RigL(Rewired):
     as in the published code (the paper does not say).
 
     The paper has ΔT = 100, α = 0.3 and T_end at three quarters of the training, and finds the
-    Erdős–Rényi-Kernel best.
+    Erdős–Rényi-Kernel best. In less than 10,000 steps `build` makes ΔT a hundredth, but 10 or more.
     """
 
     name = "rigl"

@@ -4,7 +4,7 @@ SGD and β-LASSO at β = 50 on CIFAR-10, training and test accuracy at the last 
 
 - four lengths at half the scale's α: a third of its short length, the short one, half the long one,
   and twice the long one (3, 10, 20 and 80 epochs at `laptop`), every length with its own cosine;
-- four widths at half the long length: α of an eighth, a quarter, half and all of the scale's.
+- five widths at half the long length: α from a sixteenth of the scale's to all of it.
 
 Without augmentation, which keeps networks of these sizes from ever fitting the training data: what
 may fall and rise again does so about where they just fit it (Belkin et al., PNAS 116, 2019;
@@ -37,6 +37,8 @@ from scratchconv.training import RunConfig
 
 METHODS = ("SGD", "β-LASSO, β = 50")
 _POWERS = (0.5, 0.0, 1.0)
+# Training accuracy in percent from which on a network is said to fit its data.
+_FITS = 99.0
 _PUBLISHED = (400, 4000)
 """Epochs of the published S-FC by SGD."""
 
@@ -70,7 +72,8 @@ def lengths(scale: Scale) -> list[int]:
 def widths(scale: Scale) -> list[int]:
     """α of S-FC, ascending."""
     half = half_alpha(scale)
-    return sorted({max(1, half // 4), max(1, half // 2), half, scale.alpha["s-fc"]})
+    smaller = (max(1, half // part) for part in (8, 4, 2))
+    return sorted({*smaller, half, scale.alpha["s-fc"]})
 
 
 def reproduce(lab: Lab) -> Outcome:
@@ -143,29 +146,38 @@ def described(points: Sequence[Point], where: Callable[[Point], int], unit: str)
             continue
         means = [cells.mean_accuracy(point.records) for point in mine]
         errors = [deviation / math.sqrt(len(point.accuracies())) for point in mine]
-        falls = [
-            f"{where(mine[i])} to {where(mine[i + 1])} ({means[i + 1] - means[i]:+.2f})"
-            for i in range(len(mine) - 1)
-            if _is_below(i + 1, i, means, errors)
-        ]
         values = ", ".join(
             f"{mean:.2f} at {where(point)}" for point, mean in zip(mine, means, strict=True)
         )
-        if not falls:
+        fall = _fall(means, errors)
+        if fall is None:
             shape = "it never falls by more than seeds differ: no double descent is seen"
         else:
-            lowest = _dip(means, errors)
-            shape = f"it falls from {' and from '.join(falls)}" + (
-                f", and rises again after {unit} {where(mine[lowest])}: a double descent"
-                if lowest is not None
-                else ", and does not rise again"
+            high, low = fall
+            after = range(low + 1, len(means))
+            again = any(_is_below(low, later, means, errors) for later in after)
+            shape = (
+                f"it falls from {where(mine[high])} to {where(mine[low])}"
+                f" ({means[low] - means[high]:+.2f}), and "
+                + ("rises again after that: a double descent" if again else "does not rise again")
             )
-        fit = cells.mean_accuracy(mine[-1].records, "train")
+        fits = [cells.mean_accuracy(point.records, "train") for point in mine]
         sentences.append(
             f"{method}, test accuracy in percent by {unit}: {values}; {shape}. Training accuracy"
-            f" at the last of them: {fit:.2f}."
+            f" lies between {min(fits):.2f} and {max(fits):.2f}{_where_it_would_show(fits)}."
         )
     return sentences
+
+
+def _where_it_would_show(fits: Sequence[float]) -> str:
+    """A double descent is about where networks just fit the training data."""
+    if max(fits) < _FITS:
+        return ": none of them fits the data, about where a double descent would show"
+    if min(fits) > _FITS:
+        return (
+            ": all of them fit the data, and a double descent would show about where they begin to"
+        )
+    return ""
 
 
 def _deviation(points: Sequence[Point]) -> float:
@@ -181,16 +193,16 @@ def _is_below(low: int, high: int, means: Sequence[float], errors: Sequence[floa
     return means[high] - means[low] > 2 * math.hypot(errors[low], errors[high])
 
 
-def _dip(means: Sequence[float], errors: Sequence[float]) -> int | None:
-    """Where accuracy is lower than somewhere before and somewhere after; the lowest of them."""
+def _fall(means: Sequence[float], errors: Sequence[float]) -> tuple[int, int] | None:
+    """From where to where accuracy falls most; first of all by a fall that it rises from again."""
     every = range(len(means))
+    falls = [(i, j) for j in every for i in every[:j] if _is_below(j, i, means, errors)]
     dips = [
-        i
-        for i in every
-        if any(_is_below(i, before, means, errors) for before in every[:i])
-        and any(_is_below(i, after, means, errors) for after in every[i + 1 :])
+        (i, j)
+        for i, j in falls
+        if any(_is_below(j, later, means, errors) for later in every[j + 1 :])
     ]
-    return min(dips, key=lambda i: means[i]) if dips else None
+    return max(dips or falls, key=lambda fall: means[fall[0]] - means[fall[1]], default=None)
 
 
 def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> Table:

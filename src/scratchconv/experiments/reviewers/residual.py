@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.half_size import half_size
@@ -37,9 +38,13 @@ def reproduce(lab: Lab) -> Outcome:
             for method, candidates in _METHODS
         }
     )
-    found = lab.train_groups(
+    made = lab.train_groups(
         {row: lab.seeds(f"{row[0]} by {row[1]}", config) for row, config in chosen.items()}
     )
+    found = {row: cells.finished(records) for row, records in made.items()}
+    for (network, method), records in found.items():
+        if not records:
+            raise ScratchconvError(f"no run of {network} by {method} ended with a finite loss")
     return Outcome(tuple(verdict(found)), (table(found, data),))
 
 

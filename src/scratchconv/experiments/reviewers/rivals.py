@@ -1,8 +1,8 @@
 """Rivals of β-LASSO at one final density of the same S-FC, on CIFAR-10.
 
 The density is that of β-LASSO's run chosen on validation, all layers together, taken to the next of
-`cutting.DENSITIES` above it: no rival keeps fewer weights than β-LASSO does. The network has half
-the scale's α, and half its length.
+`cutting.DENSITIES` above it: no rival is made to keep fewer weights than β-LASSO does. The network
+has half the scale's α, and half its length.
 
 - One-shot and iterative magnitude pruning with rewinding, SNIP, SET, RigL and random connections
   reach it by themselves. Their epochs are those of β-LASSO in all, every round of pruning included.
@@ -12,10 +12,9 @@ the scale's α, and half its length.
   trained again.
 
 Chosen on validation accuracy: the settings of β-LASSO and of dense SGD as everywhere; of
-the six that prune, weight decay 5e-4 or none at rate 0.1 and momentum 0.9, or 5e-4 at rate 0.3
-without; by the accuracy after the cut λ of proximal LASSO, 1 or 3 times that of
-β-LASSO at β-LASSO's rate, and weight decay as a method, 5e-4 or 2e-3. L1 is the same objective as
-proximal LASSO and has the same settings.
+the six that prune, weight decay 1e-3 or none at rate 0.1 and momentum 0.9, or 1e-3 at rate 0.3
+without; by the accuracy after the cut λ of proximal LASSO and of L1, 1, 2 or 4 times that of
+β-LASSO at β-LASSO's rate, and weight decay as a method, 1e-3, 3e-3 or 1e-2.
 
 At `laptop`: 20 epochs of α = 8, three seeds.
 """
@@ -40,6 +39,7 @@ from scratchconv.experiments.reviewers.cutting import (
 from scratchconv.experiments.reviewers.operations import inference, operations
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
 from scratchconv.lab.lab import measured
+from scratchconv.pruning import iterative_rounds
 from scratchconv.training import RunConfig
 
 _OURS, _DENSE = "β-LASSO, β = 50", "SGD, dense"
@@ -51,9 +51,9 @@ PRUNING = (
     ("RigL", "rigl"),
     ("random connections", "random"),
 )
-_RATE_MOMENTUM_DECAY = ((0.1, 0.9, 5e-4), (0.1, 0.9, 0.0), (0.3, 0.0, 5e-4))
-_TIMES_LAM = (3.0, 1.0)
-_DECAYS = (5e-4, 2e-3)
+_RATE_MOMENTUM_DECAY = ((0.1, 0.9, 1e-3), (0.1, 0.9, 0.0), (0.3, 0.0, 1e-3))
+_TIMES_LAM = (1.0, 2.0, 4.0)
+_DECAYS = (1e-3, 3e-3, 1e-2)
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,17 @@ def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str
     """Who is ahead, by how much, and at what cost, in words."""
     rows = sorted([ours, *rivals], key=lambda row: -statistics.mean(row.accuracies()))
     place, best = rows.index(ours) + 1, next(row for row in rows if row is not ours)
-    most = max(row.nonzeros() for row in rivals)
+    kept = [row.nonzeros() / size for row in rivals]
+    between = dict.fromkeys((cells.share(min(kept)), cells.share(max(kept))))
     said = ", ".join(f"{row.method} {statistics.mean(row.accuracies()):.2f}" for row in rows)
     ahead = cells.gap(ours.accuracies(), best.accuracies())
     cheapest = min(rivals, key=Row.training_flops)
     return [
-        f"β-LASSO is number {place} of {len(rows)} at equal density, {ahead} from the best rival,"
+        f"β-LASSO is number {place} of {len(rows)} at equal density and epochs, {ahead} from the"
+        " best rival,"
         f" {best.method}.",
         f"Test accuracy in percent, where β-LASSO leaves {cells.share(ours.nonzeros() / size)} of"
-        f" the weights and its rivals {cells.share(most / size)}: {said}; with all of"
+        f" the weights and its rivals {' to '.join(between)}: {said}; with all of"
         f" them, by SGD: {statistics.mean(dense.accuracies()):.2f}.",
         f"Operations of the training, in units of dense SGD: β-LASSO"
         f" {_relative(ours, dense):.2f} as the algorithm is stated, whose weight gradient is of all"
@@ -184,6 +186,8 @@ def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
         "chosen on validation",
         "seeds",
     )
+    epochs = rows[0].records[0].setting("epochs")
+    rounds = iterative_rounds(epochs, 1)
     note = (
         f"S-FC of {cells.weights(size)} weights on {data}. Rivals are given {cells.share(density)}"
         " of them, the next step above what β-LASSO kept; an exact zero among the connections of a"
@@ -191,9 +195,11 @@ def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
         " trained again. FLOPs are those of an implementation that skips every zero"
         ' (scratchconv.analysis.flops); "screened" leaves out the weight gradients of zeros, which'
         " the sparse engine proves to be without effect where it can, and RigL needs now and then."
-        " Seconds are of what was run: training with masks computes dense products. Magnitude"
-        " pruning rewinds to the end of the first epoch where each of its trainings has ten, else"
-        " to the initial weights."
+        " Seconds are of what was run, beside other runs: training with masks computes dense"
+        f" products. Iterative magnitude pruning makes {rounds + 1} trainings of"
+        f" {epochs / (rounds + 1):.3g} epochs each; its papers give every round a whole one."
+        " Magnitude pruning rewinds to the end of the first epoch where each of its trainings has"
+        " ten, else to the initial weights."
     )
     return Table("At equal density", columns, tuple(lines), note)
 
@@ -225,26 +231,22 @@ def _pruned(lab: Lab, method: str, base: RunConfig, density: float) -> list[RunC
 def _penalised(lab: Lab, base: RunConfig, beta: RunConfig, density: float) -> dict[str, RunConfig]:
     """Proximal LASSO, L1 and weight decay, by the best validation accuracy after the cut."""
     first = beta.lam if beta.lam_first is None else beta.lam_first
-    proximal = [
-        replace(
-            base,
-            method="proximal-lasso",
-            lr=beta.lr,
-            lam_first=times * first,
-            lam=times * beta.lam,
-        )
-        for times in _few(lab, _TIMES_LAM)
-    ]
+
+    def by(method: str) -> list[RunConfig]:
+        return [
+            replace(base, method=method, lr=beta.lr, lam_first=times * first, lam=times * beta.lam)
+            for times in _few(lab, _TIMES_LAM)
+        ]
+
     decay = [
         replace(base, method="sgd", momentum=0.9, weight_decay=decay)
         for decay in _few(lab, _DECAYS)
     ]
-    chosen = lab.choose(
-        {"proximal LASSO": proximal, "weight decay": decay},
+    return lab.choose(
+        {"proximal LASSO": by("proximal-lasso"), "L1": by("lasso"), "weight decay": decay},
         measure=accuracy_after_cutting,
         score=lambda record: float(_after_cut(record, density)["validation_accuracy"]),
     )
-    return {**chosen, "L1": replace(chosen["proximal LASSO"], method="lasso")}
 
 
 def _rows(

@@ -1,11 +1,13 @@
 """Connections learned on one dataset, carried to another: CIFAR-10 ↔ CIFAR-100 (and SVHN).
 
 The first layer of S-FC gets the connections that β-LASSO (β = 50) left on some dataset; new weights
-on them, and the dense rest of the network, are trained by SGD. Compared on every dataset, run by
-run with the same seed:
+on them, and the dense rest of the network, are trained by SGD. They are of another seed: with the
+one that learned the connections they would begin as the weights these were learned from, which are
+worth something by themselves (Frankle & Carbin 2019). Compared on every dataset, run by run with
+one seed:
 
 - native: connections learned on this dataset;
-- carried: learned on another one, with the same seed;
+- carried: learned on another one, by a run of the same seed;
 - random: as many a unit as native, at random places;
 - local: as many a unit as native, in one square window of all channels at a random place;
 - beside them the dense S-FC by SGD, S-LOCAL, and the very network of β-LASSO.
@@ -32,6 +34,8 @@ from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
 from scratchconv.training import RunConfig
 from scratchconv.training.config import ConnectionsKind
 
+NEW_SEED = 1000
+"""What is added to the seed that learned connections, for the weights that are trained on them."""
 RANDOM, WINDOWS = "random places", "local windows"
 DENSE, LOCAL = "all (S-FC by SGD)", "9×9 windows (S-LOCAL by SGD)"
 OURS = "β-LASSO's own network"
@@ -94,7 +98,11 @@ def reproduce(lab: Lab) -> Outcome:
     )
     learned = {data: lab.seeds(f"β-LASSO on {data}", chosen[OURS, data]) for data in lab.datasets}
     # Their weights have to be at hand: other runs read which of them are left.
-    lab.train_groups(learned, weights=True)
+    for data, records in lab.train_groups(learned, weights=True).items():
+        finished = zip(learned[data].items(), records, strict=True)
+        learned[data] = dict(run for run, record in finished if not record.failure)
+        if not learned[data]:
+            raise ScratchconvError(f"no run of β-LASSO on {data} ended with a finite loss")
     groups = {
         (data, row): runs
         for data in lab.datasets
@@ -176,9 +184,9 @@ def _rows(
     def on(source: str, name: str, kind: ConnectionsKind = "learned") -> dict[str, RunConfig]:
         """SGD on the connections that `source` learned, seed by seed."""
         return {
-            f"{name}, on {data}, seed {config.seed}": replace(
+            f"{name}, on {data}, seed {config.seed + NEW_SEED}": replace(
                 dense,
-                seed=config.seed,
+                seed=config.seed + NEW_SEED,
                 connections_from=lab.directory(config),
                 connections_kind=kind,
             )
