@@ -24,7 +24,7 @@ def test_committed_tables_are_those_of_the_records(scale: str, name: str) -> Non
     experiment = EXPERIMENTS[name]
     _, flag, rest = text.partition("--datasets ")
     datasets = rest.partition(" --")[0].split() if flag else experiment.datasets
-    outcome = draw(experiment, find_scale(scale), RESULTS / scale, datasets)
+    outcome, _ = draw(experiment, find_scale(scale), RESULTS / scale, datasets)
     remedy = f"run: scratchconv reproduce {name} --scale {scale} --out results/{scale} --redraw"
     for sentence in outcome.sentences:
         assert f"- {sentence}" in text, remedy

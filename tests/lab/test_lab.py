@@ -121,7 +121,7 @@ def test_runs_on_other_connections_are_other_runs(tmp_path):
 
 def test_redrawing_makes_no_run(tmp_path):
     lab = new_lab(tmp_path, redraw=True)
-    with pytest.raises(RunDirectoryError, match=r"no record of one.*without --redraw"):
+    with pytest.raises(RunDirectoryError, match=r"the first is one.*without --redraw"):
         lab.train({"one": lab.config("3-fc", "cifar10")})
     assert not (tmp_path / "runs").exists()
 
@@ -182,6 +182,38 @@ def test_a_request_to_stop_reaches_all_processes_and_what_they_did_is_kept(tmp_p
         FileLock(lock).acquire(timeout=10)
 
 
+_TWO_LONG_RUNS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from scratchconv.lab import Lab, LabOptions
+from scratchconv.lab.scales import SMOKE
+
+if __name__ == "__main__":
+    lab = Lab("two", SMOKE, LabOptions(Path(sys.argv[1]), jobs=2))
+    config = lab.config("s-fc", "cifar10", epochs=10**6)
+    lab.train({f"seed {seed}": replace(config, seed=seed) for seed in range(2)})
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_ctrl_c_at_a_terminal_which_all_processes_get_saves_what_is_under_way(tmp_path):
+    script = tmp_path / "two_long_runs.py"
+    script.write_text(_TWO_LONG_RUNS, encoding="utf-8")
+    command = [sys.executable, str(script), str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    under_way = [path.parent for path in tmp_path.glob("runs/*/metrics.jsonl")]
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert "stopping; runs under way save their state" in told
+    assert under_way
+    for run in under_way:
+        assert list((run / "checkpoints").glob("*.safetensors")), told
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_no_run_begins_after_a_request_to_stop(tmp_path):
     config = new_lab(tmp_path).config("s-fc", "cifar10")
@@ -223,6 +255,37 @@ def test_the_best_is_chosen_on_validation_data_and_another_seed(tmp_path, monkey
     assert by_largest["two"] == candidates[0]
     with pytest.raises(ScratchconvError, match="every candidate"):
         lab.choose({"none": [candidates[2], candidates[2]]})
+
+
+def test_records_are_never_taken_out_of_their_file(tmp_path):
+    lab = new_lab(tmp_path)
+    configs = {name: lab.config(name, "cifar10") for name in ("3-fc", "s-fc")}
+    lab.train(configs)
+    fewer = new_lab(tmp_path)
+    fewer.train({"3-fc": configs["3-fc"]})
+    fewer.write()
+    assert len(read_records(tmp_path / "first" / FILE)) == 2
+    again = new_lab(tmp_path)
+    again.train({"new": lab.config("s-fc", "cifar10", seed=7)})  # as one that is broken off then
+    assert len(read_records(tmp_path / "first" / FILE)) == 3
+
+
+def test_a_missing_record_is_said_in_a_line_with_the_remedy(tmp_path):
+    lab = new_lab(tmp_path)
+    lab.train({"one": lab.config("3-fc", "cifar10")})
+    options = LabOptions(tmp_path, redraw=True)
+    drawn = Lab("first", SMOKE, options, datasets=("digits", "tree"), progress=Told())
+    asked = {f"seed {seed}": lab.config("3-fc", "cifar10", seed=seed) for seed in range(9)}
+    with pytest.raises(RunDirectoryError, match="8 of 9 runs have no record") as error:
+        drawn.train(asked)
+    assert "the first is seed 1: --datasets digits, or make them first" in str(error.value)
+
+
+def test_two_runs_of_one_name_are_not_mixed_up(tmp_path):
+    lab = new_lab(tmp_path)
+    one, other = (lab.config("3-fc", "cifar10", lr=lr) for lr in (0.1, 0.2))
+    with pytest.raises(ValueError, match="two runs are named 'same'"):
+        lab.train_groups({"a": {"same": one}, "b": {"same": other}})
 
 
 class _Record:

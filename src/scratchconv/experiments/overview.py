@@ -5,25 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from scratchconv.experiments.catalogue import EXPERIMENTS
+from scratchconv.lab.pages import made
 from scratchconv.lab.scales import find_scale
 
 
 def overview(folder: Path) -> str:
-    """The items under `folder`, which is named for its scale, in the order of `--list`.
-
-    Takes what stands above the first heading of each `NAME/NAME.md`.
-    """
+    """The items under `folder`, which is named for its scale, in the order of `--list`."""
     scale = find_scale(folder.name)
-    lines = [
-        f"# Reproduced at scale {scale.name}",
-        "",
-        f"{scale.about[0].upper()}{scale.about[1:]}.",
-    ]
+    lines = [f"# Reproduced at scale {scale.name}", "", f"Scale: {scale.about}."]
     for name in EXPERIMENTS:
-        page = folder / name / f"{name}.md"
-        if not page.exists():
-            continue
-        head, _, _ = page.read_text(encoding="utf-8").partition("\n### ")
-        title, source, *said = [line for line in head.splitlines() if line]
-        lines += ["", f"## [{title.removeprefix('# ')}]({name}/{page.name})", "", source, "", *said]
+        for item in made(folder, [name]):
+            lines += ["", f"## [{item.title}]({name}/{name}.md)", "", item.source, ""]
+            lines += [f"- {sentence}" for sentence in item.sentences]
     return "\n".join([*lines, ""])

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from scratchconv.experiments.neyshabur import table2
 from scratchconv.experiments.reproduce import draw
-from scratchconv.lab import Table, provenance, read_records
-from scratchconv.lab.records import FILE
+from scratchconv.lab import Table, provenance
 from scratchconv.lab.scales import LAPTOP
 
 _DATA = ("cifar10",)
@@ -19,10 +18,9 @@ def paper_table(records: Path) -> str:
     `records` is the folder of the scale `laptop`. Raises RunDirectoryError where it has no runs of
     the table.
     """
-    outcome = draw(table2.EXPERIMENT, LAPTOP, records, _DATA)
+    outcome, made = draw(table2.EXPERIMENT, LAPTOP, records, _DATA)
     accuracies = outcome.exhibits[0]
     assert isinstance(accuracies, Table)
     _, _, table = accuracies.markdown().partition("\n\n")  # the README has its own heading
-    made = list(read_records(records / table2.EXPERIMENT.name / FILE).values())
     said = [f"- {sentence}" for sentence in outcome.sentences]
     return "\n".join([table, "", *said, "", provenance(made)])

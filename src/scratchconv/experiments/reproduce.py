@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from scratchconv import data
-from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError
+from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError, unknown_name
 from scratchconv.experiments.catalogue import (
     AS_PUBLISHED_CODE,
     EXPERIMENTS,
@@ -16,11 +15,14 @@ from scratchconv.experiments.catalogue import (
     find_experiment,
 )
 from scratchconv.experiments.experiment import Experiment
-from scratchconv.lab import Lab, LabOptions, Outcome
-from scratchconv.lab.pages import Entry, Heading, write_index, write_outcome
+from scratchconv.lab import Lab, LabOptions, Outcome, RunRecord
+from scratchconv.lab.pages import Heading, write_index, write_outcome
 from scratchconv.lab.progress import LabProgress
-from scratchconv.lab.records import FILE, write_records
 from scratchconv.lab.scales import Scale, find_scale
+from scratchconv.whole_file import write_whole
+
+SCALE_FILE = "scale"
+"""In a folder of results: which scale they are of."""
 
 
 def reproduce(
@@ -39,7 +41,8 @@ def reproduce(
     made as its published code has it, in a folder of its own; of `all`, those whose code differs
     from their text. Raises `InvalidArgument` for unknown names, `DataError` where a dataset is
     missing, before any run begins, and `RunDirectoryError` where the experiment is there already
-    and neither `resume` nor `options.redraw` was asked for.
+    and neither `resume` nor `options.redraw` was asked for, or where the folder is of another
+    scale. `all` drawn anew leaves out, and names, what has no records.
     """
     chosen = find_scale(scale)
     experiments = list(EXPERIMENTS.values()) if name == "all" else [find_experiment(name)]
@@ -49,6 +52,12 @@ def reproduce(
             for e in experiments
             if name != "all" or e.name in AS_PUBLISHED_CODE
         ]
+    _check_scale(options, chosen)
+    if name == "all":
+        takes = sorted({data for experiment in experiments for data in experiment.datasets})
+        for asked in datasets:
+            if asked not in takes:
+                raise unknown_name("dataset", asked, takes)
     kept = {e.name: _datasets(e, datasets, by_name=name != "all") for e in experiments}
     experiments = [e for e in experiments if kept[e.name] or not e.datasets]
     if not options.redraw:
@@ -61,42 +70,62 @@ def reproduce(
                     " --redraw to draw it anew, or choose another --out"
                 )
     progress = LabProgress()
-    said = {}
-    for experiment in experiments:
-        progress.console.print(f"[bold]{experiment.name}[/]: {experiment.title}")
+    for number, experiment in enumerate(experiments, start=1):
+        of = f"{number} of {len(experiments)}, " if len(experiments) > 1 else ""
+        progress.console.print(f"{of}[bold]{experiment.name}[/]: {experiment.title}")
         lab = Lab(
             experiment.name, chosen, options, datasets=kept[experiment.name], progress=progress
         )
-        outcome = experiment.reproduce(lab)
-        if lab.used and chosen.stand_in is not None:
-            trial = (
-                f"A trial run: {chosen.stand_in} stood in for all files. Its numbers say nothing."
-            )
-            outcome = replace(outcome, sentences=(trial, *outcome.sentences))
-        heading = Heading(
-            experiment.name, experiment.title, experiment.source, _command(experiment, lab)
+        try:
+            outcome = experiment.reproduce(lab)
+        except RunDirectoryError as error:
+            if not (name == "all" and options.redraw):
+                raise
+            progress.note(f"left out: {error}")
+            continue
+        if lab.used and not options.redraw:
+            lab.write()
+            write_whole(options.out / SCALE_FILE, f"{chosen.name}\n")
+        page = write_outcome(
+            lab.folder, _heading(experiment, lab), outcome, list(lab.used.values())
         )
-        if lab.used:
-            write_records(lab.folder / FILE, lab.used.values())
-        page = write_outcome(lab.folder, heading, outcome, list(lab.used.values()))
-        said[experiment.name] = outcome.sentences[0] if outcome.sentences else ""
-    every = [*EXPERIMENTS.values(), *AS_PUBLISHED_CODE.values()]
-    index = write_index(
-        options.out,
-        chosen.name,
-        [
-            Entry(e.name, e.title, e.source, said.get(e.name, ""))
-            for e in every
-            if (options.out / e.name / "page.html").exists()
-        ],
-    )
+    names = (*EXPERIMENTS, *(code.name for code in AS_PUBLISHED_CODE.values()))
+    index = write_index(options.out, chosen.name, names)
     return index if name == "all" else page
 
 
-def draw(experiment: Experiment, scale: Scale, out: Path, datasets: Sequence[str]) -> Outcome:
-    """The outcome as the records under `out` have it; makes no run and writes nothing."""
+def _heading(experiment: Experiment, lab: Lab) -> Heading:
+    stand_in = lab.scale.stand_in
+    trial = ""
+    if lab.used and stand_in is not None:
+        replaced = any(record.setting("data") == stand_in for record in lab.used.values())
+        files = f"{stand_in} stood in for all files, and " if replaced else ""
+        trial = f"A trial run: {files}its numbers say nothing."
+    return Heading(
+        experiment.name, experiment.title, experiment.source, _command(experiment, lab), trial
+    )
+
+
+def _check_scale(options: LabOptions, scale: Scale) -> None:
+    """Raise where the folder holds another scale's results: its index can be of one alone."""
+    marked = options.out / SCALE_FILE
+    there = marked.read_text(encoding="utf-8").strip() if marked.is_file() else scale.name
+    if there != scale.name:
+        raise RunDirectoryError(
+            f"{options.out} holds results of scale {there}, not {scale.name}: choose another --out"
+        )
+
+
+def draw(
+    experiment: Experiment, scale: Scale, out: Path, datasets: Sequence[str]
+) -> tuple[Outcome, list[RunRecord]]:
+    """The outcome as the records under `out` have it, and those records.
+
+    Makes no run and writes nothing.
+    """
     options = LabOptions(out, redraw=True, any_version=True)
-    return experiment.reproduce(Lab(experiment.name, scale, options, datasets=datasets))
+    lab = Lab(experiment.name, scale, options, datasets=datasets)
+    return experiment.reproduce(lab), list(lab.used.values())
 
 
 def _datasets(experiment: Experiment, asked: Sequence[str], *, by_name: bool) -> tuple[str, ...]:
@@ -119,8 +148,12 @@ def _check_data(scale: Scale, datasets: Sequence[str], data_dir: Path | None) ->
         folder = "" if data_dir is None else f" --data-dir {data_dir}"
         others = [name for name in dict.fromkeys(datasets) if name not in missing]
         without = f"; or leave them out: --datasets {' '.join(others)}" if others else ""
-        fetching = " and ".join(f"scratchconv data fetch {name}{folder}" for name in missing)
-        raise DataError(f"no files of {', '.join(missing)}: get them by {fetching}{without}")
+        fetching = " && ".join(f"scratchconv data fetch {name}{folder}" for name in missing)
+        nowhere = data_dir is not None and not data_dir.is_dir()
+        absent = f" ({data_dir} is no folder)" if nowhere else ""
+        raise DataError(
+            f"no files of {', '.join(missing)}{absent}: get them by {fetching}{without}"
+        )
 
 
 def _command(experiment: Experiment, lab: Lab) -> str:
@@ -131,4 +164,5 @@ def _command(experiment: Experiment, lab: Lab) -> str:
         words.append("--as-published-code")
     if lab.datasets != experiment.datasets:
         words += ["--datasets", *lab.datasets]
-    return f"{shlex.join(words)} --data-dir DIR --out DIR"
+    files = " --data-dir DIR" if experiment.datasets else ""
+    return f"{shlex.join(words)}{files} --out RUNS"

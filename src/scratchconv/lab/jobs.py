@@ -74,22 +74,23 @@ def run_jobs(
         for job in jobs:
             yield run_job(job, progress)
     else:
-        yield from _in_processes(jobs, at_once)
+        yield from _in_processes(jobs, at_once, progress)
 
 
 def threads_for(at_once: int) -> int:
     return max(1, (os.cpu_count() or 1) // at_once)
 
 
-def _in_processes(jobs: Sequence[Job], at_once: int) -> Iterator[RunRecord]:
+def _in_processes(jobs: Sequence[Job], at_once: int, progress: Progress) -> Iterator[RunRecord]:
     # spawn: a process forked after torch's threads have started may hang.
     with _stopping_together(
         ProcessPoolExecutor(
             at_once,
             mp_context=get_context("spawn"),
-            initializer=torch.set_num_threads,  # numba's kernels follow torch
+            initializer=_begin_process,
             initargs=(threads_for(at_once),),
-        )
+        ),
+        progress,
     ) as pool:
         waiting = iter(jobs)
 
@@ -107,8 +108,17 @@ def _in_processes(jobs: Sequence[Job], at_once: int) -> Iterator[RunRecord]:
                 yield record
 
 
+def _begin_process(threads: int) -> None:
+    torch.set_num_threads(threads)  # numba's kernels follow torch
+    # A terminal's Ctrl-C goes to all processes. This one is stopped by its parent's SIGTERM: both
+    # together would be two requests, and the second is obeyed without anything being saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
-def _stopping_together(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+def _stopping_together(
+    pool: ProcessPoolExecutor, progress: Progress
+) -> Iterator[ProcessPoolExecutor]:
     """After an error, Ctrl-C or SIGTERM no new run begins, and those under way save their state."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
@@ -117,9 +127,11 @@ def _stopping_together(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecuto
             try:
                 yield pool
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in active_children():
+                if under_way := active_children():
+                    progress.note("stopping; runs under way save their state first")
+                for process in under_way:
                     process.terminate()  # train takes SIGTERM as a request to save and stop
+                pool.shutdown(wait=True, cancel_futures=True)
                 raise
     except KeyboardInterrupt:
         raise Stopped("stopped as asked; go on by adding --resume") from None

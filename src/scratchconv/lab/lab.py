@@ -77,6 +77,7 @@ class Lab:
         self.progress = progress or LabProgress()
         self.used: dict[str, RunRecord] = {}
         self._known = _records_under(options.out)
+        self._kept = read_records(self.folder / FILE)
 
     def config(self, model: str, data: str, **changes: Any) -> RunConfig:
         """A run of this scale: its size, length, batches and augmentation, SGD unless said."""
@@ -113,7 +114,9 @@ class Lab:
         """
         measures = () if measure is None else (measure_name(measure),)
         by_key = {run_key(config): config for config in configs.values()}
-        labels = {run_key(config): name for name, config in configs.items()}
+        labels: dict[str, str] = {}
+        for name, config in configs.items():
+            labels.setdefault(run_key(config), name)
         jobs = {}
         for key, config in by_key.items():
             config.check()
@@ -136,10 +139,7 @@ class Lab:
                 epochs,
             )
         if jobs and self.options.redraw:
-            raise RunDirectoryError(
-                f"{self.options.out} has no record of {', '.join(labels[key] for key in jobs)}:"
-                " make the runs first, without --redraw"
-            )
+            raise self._no_records(len(jobs), len(by_key), labels[next(iter(jobs))])
         self.progress.plan(
             {key: labels[key] for key in jobs},
             {key: job.config.epochs for key, job in jobs.items()},
@@ -154,9 +154,13 @@ class Lab:
             self._check_version(record)
             record = merged(record, self._known.get(record.key))
             self.used[record.key] = self._known[record.key] = record
-            write_records(self.folder / FILE, self.used.values())
+            self.write()
             self.progress.finished(record)
         return {name: self._known[run_key(config)] for name, config in configs.items()}
+
+    def write(self) -> None:
+        """Write the records used so far; what the file held besides stays in it."""
+        write_records(self.folder / FILE, {**self._kept, **self.used}.values())
 
     def train_groups(
         self,
@@ -165,8 +169,15 @@ class Lab:
         measure: Measure | None = None,
         weights: bool = False,
     ) -> dict[Name, list[RunRecord]]:
-        """As `train`, of several groups side by side: the records of each, in its order."""
-        together = {name: config for runs in groups.values() for name, config in runs.items()}
+        """As `train`, of several groups side by side: the records of each, in its order.
+
+        Raises `ValueError` where two runs have one name.
+        """
+        together: dict[str, RunConfig] = {}
+        for runs in groups.values():
+            for name, config in runs.items():
+                if together.setdefault(name, config) != config:
+                    raise ValueError(f"two runs are named {name!r}")
         made = self.train(together, measure=measure, weights=weights)
         return {group: [made[name] for name in runs] for group, runs in groups.items()}
 
@@ -218,6 +229,15 @@ class Lab:
         """The run directory of a run; what it is can be read from its name."""
         names = [config.model, config.data, config.method, f"seed{config.seed}", run_key(config)]
         return self.options.out / "runs" / "-".join(names)
+
+    def _no_records(self, missing: int, asked: int, first: str) -> RunDirectoryError:
+        there = dict.fromkeys(str(record.setting("data")) for record in self._kept.values())
+        some = [name for name in self.datasets if name in there]
+        fewer = "" if len(some) in (0, len(self.datasets)) else f" --datasets {' '.join(some)}, or"
+        return RunDirectoryError(
+            f"{self.folder}: {missing} of {asked} runs have no record, the first is {first}:"
+            f"{fewer} make them first, without --redraw"
+        )
 
     def _has_weights(self, config: RunConfig) -> bool:
         return any((self.directory(config) / "checkpoints").glob("*.safetensors"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ from scratchconv.training import RunConfig
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above an outcome: title, what it reproduces, the command that makes it."""
+    """What stands above an outcome: title, what it reproduces, the command that makes it.
+
+    `trial` says that it was but tried, where it was.
+    """
 
     name: str
     title: str
     source: str
     command: str
+    trial: str = ""
 
 
 def write_outcome(
@@ -53,6 +57,7 @@ def write_outcome(
 def markdown(heading: Heading, outcome: Outcome, records: Sequence[RunRecord]) -> str:
     """The outcome as Markdown: sentences, tables, pictures beside it, how it was made."""
     lines = [f"# {heading.title}", "", f"{heading.source}.", ""]
+    lines += [f"*{heading.trial}*", ""] if heading.trial else []
     lines += [f"- {sentence}" for sentence in outcome.sentences]
     for exhibit in outcome.exhibits:
         lines.append("")
@@ -67,18 +72,33 @@ def markdown(heading: Heading, outcome: Outcome, records: Sequence[RunRecord]) -
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the index; `sentence` is the first of the outcome, where it was made just now."""
+    """An item that was made, by its Markdown: what stands above the first heading there."""
 
-    name: str
     title: str
     source: str
-    sentence: str
+    sentences: tuple[str, ...]
+    link: str
 
 
-def write_index(out: Path, scale: str, items: Sequence[Entry]) -> Path:
-    """Write `index.html` into `out`: every item with a link."""
+def made(folder: Path, names: Iterable[str]) -> list[Entry]:
+    """Those of the items that were made under `folder`."""
+    entries = []
+    for name in names:
+        text, page = folder / name / f"{name}.md", folder / name / "page.html"
+        if not text.exists():
+            continue
+        head, _, _ = text.read_text(encoding="utf-8").partition("\n### ")
+        title, source, *lines = [line for line in head.splitlines() if line]
+        said = tuple(line.removeprefix("- ") for line in lines if line.startswith("- "))
+        link = f"{name}/{page.name if page.exists() else text.name}"
+        entries.append(Entry(title.removeprefix("# "), source, said, link))
+    return entries
+
+
+def write_index(out: Path, scale: str, names: Iterable[str]) -> Path:
+    """Write `index.html` into `out`: every item of these that was made, with a link."""
     page = out / "index.html"
-    html = _template("index.html.jinja").render(scale=scale, items=items)
+    html = _template("index.html.jinja").render(scale=scale, items=made(out, names))
     write_whole(page, html)
     return page
 

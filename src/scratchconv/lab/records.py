@@ -127,12 +127,16 @@ def read_records(path: Path) -> dict[str, RunRecord]:
     if not path.is_file():
         return {}
     records = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            record = RunRecord(**json.loads(line))
-        except (ValueError, TypeError) as error:
+            fields = json.loads(line)
+            if not isinstance(fields, dict):
+                raise TypeError("it is no record")
+            record = RunRecord(**fields)
+        except (ValueError, TypeError) as error:  # UnicodeDecodeError is a ValueError
             raise RunDirectoryError(
-                f"{path}, line {number} is damaged ({error}): restore the file, or delete the line"
+                f"{path}, line {number} is damaged ({error}): restore the file, or delete the line;"
+                " that loses this run alone, and --resume makes it again"
             ) from error
         records[record.key] = record
     return records

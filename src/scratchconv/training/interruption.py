@@ -15,6 +15,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """A context in which a first Ctrl-C or SIGTERM only sets `requested`; a second one stops.
 
+    A signal that this process ignores is still ignored.
+
     `requested` is set as well once `time.monotonic()` has reached `deadline`; `signalled` tells
     that it was a signal.
     """
@@ -28,6 +30,8 @@ class Interruption:
         # Python allows handlers in the main thread alone; elsewhere the caller decides.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._take)
         return self
 
