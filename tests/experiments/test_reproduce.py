@@ -98,12 +98,12 @@ def test_table_2_says_whether_the_published_order_holds():
     holds = table2.order("cifar10", _found(conv=70, local=68, beta=65, sgd=62, fc=55))
     assert "S-CONV 70.00 > S-LOCAL 68.00" in holds[0]
     assert "(the published order)" in holds[0]
-    assert "gains +3.00 points" in holds[1]
+    assert "is +3.00 points from SGD" in holds[1]
     assert "15.0 times as many" in holds[1]
     broken = table2.order("cifar10", _found(conv=67, local=68, beta=61, sgd=62, fc=55))
     assert "S-LOCAL 68.00 > S-CONV 67.00" in broken[0]
     assert "(not the published order)" in broken[0]
-    assert "gains -1.00 points" in broken[1]
+    assert "is -1.00 points from SGD" in broken[1]
 
 
 def test_every_record_has_the_command_that_makes_it(made):

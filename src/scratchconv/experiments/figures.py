@@ -42,6 +42,7 @@ def new_figure(
         each.spines[["top", "right"]].set_visible(False)
         each.spines[["left", "bottom"]].set_color(MUTED)
         each.tick_params(labelsize=8, colors=MUTED, labelcolor=INK)
+        each.tick_params(which="minor", labelsize=7, colors=MUTED, labelcolor=INK)
     return figure, axes
 
 

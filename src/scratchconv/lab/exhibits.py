@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 MISSING = "–"
+_NUMBER = re.compile(r"[+\-−<]?\s?[\d.]")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,15 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    @property
+    def text_columns(self) -> tuple[int, ...]:
+        """Columns with words in them, which are set to the left and may take several lines."""
+        return tuple(
+            column
+            for column, cells in enumerate(zip(*self.rows, strict=True))
+            if not all(cell == MISSING or _NUMBER.match(cell) for cell in cells)
+        )
 
     def markdown(self) -> str:
         """As Markdown, title and note included."""

@@ -20,7 +20,7 @@ import torch
 
 from scratchconv.errors import Collapse, InvalidArgument
 from scratchconv.lab.records import RunRecord, own_settings, record_of, run_key
-from scratchconv.training import Progress, RunConfig, Stopped, train
+from scratchconv.training import Progress, RunConfig, Stopped, load_run, train
 
 Measure = Callable[[Path, Path | None], dict[str, Any]]
 """Measures a finished run's weights: given its directory and the data folder, returns JSON.
@@ -47,7 +47,10 @@ def measure_name(measure: Measure) -> str:
 def run_job(job: Job, progress: Progress | None = None) -> RunRecord:
     """Train and measure. A run whose loss does not stay finite is a record with a `failure`."""
     try:
-        run = train(job.config, job.directory, resume=True, progress=progress)
+        if (job.directory / "result.json").exists():  # it is here to be measured
+            run = load_run(job.directory)
+        else:
+            run = train(job.config, job.directory, resume=True, progress=progress)
     except Collapse as collapse:
         settings = own_settings(job.config)
         return RunRecord(run_key(job.config), settings, {}, {}, failure=str(collapse))

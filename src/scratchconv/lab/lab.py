@@ -25,6 +25,7 @@ from scratchconv.lab.records import (
     write_records,
 )
 from scratchconv.lab.scales import Scale
+from scratchconv.report.wording import plural
 from scratchconv.training import RunConfig
 
 Name = TypeVar("Name", bound=Hashable)
@@ -235,8 +236,8 @@ class Lab:
         some = [name for name in self.datasets if name in there]
         fewer = "" if len(some) in (0, len(self.datasets)) else f" --datasets {' '.join(some)}, or"
         return RunDirectoryError(
-            f"{self.folder}: {missing} of {asked} runs have no record, the first is {first}:"
-            f"{fewer} make them first, without --redraw"
+            f"{self.folder}: {missing} of {plural(asked, 'run')} have no record, the first is"
+            f" {first}:{fewer} make them first, without --redraw"
         )
 
     def _has_weights(self, config: RunConfig) -> bool:

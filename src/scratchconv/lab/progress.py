@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from scratchconv.lab.records import RunRecord
+from scratchconv.report.wording import plural
 from scratchconv.training import RunConfig
 
 
@@ -27,7 +28,7 @@ class LabProgress:
         self._total, self._count = self._left, 0
         if labels:
             more = f", {reused} there already" if reused else ""
-            self.console.print(f"  {len(labels)} runs to make{more}", markup=False)
+            self.console.print(f"  {plural(len(labels), 'run')} to make{more}", markup=False)
 
     def finished(self, record: RunRecord) -> None:
         """One of the batch is finished."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import PurePath
 
 MISSING = "–"
@@ -118,6 +119,18 @@ def duration(seconds: float | None) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 epoch`, `2 epochs`."""
     return f"{count}{_UNIT_SPACE}{noun}{'' if count == 1 else 's'}"
+
+
+def ranked(values: Mapping[str, float], form: str, *, ascending: bool = False) -> str:
+    """`a 3.0 > b 2.0 = c 2.0`, best first or least first; equal is what is printed alike."""
+    order = sorted(values, key=lambda name: values[name] if ascending else -values[name])
+    said, before = "", ""
+    for name in order:
+        number = form.format(values[name])
+        if said:
+            said += " = " if number == before else " < " if ascending else " > "
+        said, before = f"{said}{name} {number}", number
+    return said
 
 
 def listed(items: list[str]) -> str:

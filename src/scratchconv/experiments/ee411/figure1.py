@@ -74,7 +74,6 @@ def picture(found: Found, data: str) -> Picture:
                 label=_method(row),
             )
         axes.set_yscale("log")
-        axes.tick_params(which="minor", labelsize=7)
         figures.label_axes(
             axes, x="epoch", y="" if layer else "weights that are not zero", title=_LAYERS[layer]
         )

@@ -28,7 +28,7 @@ from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.half_size import half_length
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
-from scratchconv.report.wording import plural
+from scratchconv.report.wording import plural, ranked
 from scratchconv.training import RunConfig
 
 UNITS_OF_3FC = 64
@@ -144,10 +144,7 @@ def verdict(
 ) -> list[str]:
     """How the rows compare with each other here and in the report, in words."""
     means = {row: of.accuracy() for row, of in records.items() if not of.failure}
-    ranked = " > ".join(
-        f"{row.name} {means[row]:.1f}" for row in sorted(means, key=lambda row: -means[row])
-    )
-    said = [f"{data}: {ranked}."]
+    said = [f"{data}: {ranked({row.name: mean for row, mean in means.items()}, '{:.1f}')}."]
     if {_OURS, _SGD} <= means.keys():
         gain = means[_OURS] - means[_SGD]
         theirs_ = theirs[_OURS.key][data] - theirs[_SGD.key][data]

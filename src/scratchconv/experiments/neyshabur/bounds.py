@@ -27,6 +27,7 @@ from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur.table2_runs import table2_runs
 from scratchconv.lab import Lab, Outcome, RunRecord, Table
 from scratchconv.lab.lab import measured
+from scratchconv.report.wording import ranked
 from scratchconv.training import load_model
 from scratchconv.training.trained import load_dataset
 
@@ -197,8 +198,8 @@ def sentences(data: str, records: dict[str, RunRecord]) -> list[str]:
         smallest[title] = of["training_error"] + min(
             values["sharp_gap"] for values in of["schemes"].values()
         )
-    ranked = sorted(shortest.items(), key=lambda item: item[1][1])
-    order = " < ".join(f"{title} {bits:,} ({scheme})" for title, (scheme, bits) in ranked)
+    bits = {f"{title} ({scheme})": length for title, (scheme, length) in shortest.items()}
+    order = ranked(bits, "{:,}", ascending=True)
     said = [f"{data}, shortest descriptions in bits: {order}."]
     lasso, sgd = shortest["S-FC, β = 50"][1], shortest["S-FC, SGD"][1]
     if lasso == sgd:

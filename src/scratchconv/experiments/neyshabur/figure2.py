@@ -33,7 +33,7 @@ from scratchconv.experiments.neyshabur.figure2_right import (
     weights_of,
 )
 from scratchconv.lab import Lab, Outcome, Picture, Table
-from scratchconv.report.wording import plural
+from scratchconv.report.wording import plural, ranked
 from scratchconv.training import RunConfig
 
 
@@ -182,8 +182,7 @@ def sentences(data: str, by_model: dict[str, Curve]) -> list[str]:
             network: sum(r.accuracy() for r in by_model[model][size]) / len(by_model[model][size])
             for network, model in NETWORKS
         }
-        ranked = sorted(means, key=lambda network: -means[network])
-        order = " > ".join(f"{network} {means[network]:.2f}" for network in ranked)
+        our_order = sorted(means, key=lambda network: -means[network])
         verdict = ""
         if size in theirs["params_millions"]:
             at = theirs["params_millions"].index(size)
@@ -192,9 +191,9 @@ def sentences(data: str, by_model: dict[str, Curve]) -> list[str]:
                 models, key=lambda network: -theirs[data][models[network]]["test"][at]
             )
             verdict = (
-                " (the paper's order)" if ranked == their_order else " (not the paper's order)"
+                " (the paper's order)" if our_order == their_order else " (not the paper's order)"
             )
-        said.append(f"{data}, {size:g} M weights: {order}{verdict}.")
+        said.append(f"{data}, {size:g} M weights: {ranked(means, '{:.2f}')}{verdict}.")
     return said
 
 

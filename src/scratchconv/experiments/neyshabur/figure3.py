@@ -132,7 +132,8 @@ def picture(found: dict[str, RunRecord]) -> Picture:
     )
     for axes in panels:
         lowest, highest = axes.get_ylim()
-        axes.set_ylim(min(lowest, highest / 30))  # ticks of two powers of ten, at the least
+        # Ticks of two powers of ten at the least, and room for a curve that stays at the top.
+        axes.set_ylim(min(lowest, highest / 100), 1.5 * highest)
     legend_below(figure, columns=2)
     return Picture.of(
         figure,
@@ -183,14 +184,14 @@ def sentences(data: str, record: RunRecord) -> list[str]:
     lines = reference_lines(record)
     end = counts[-1]
     if end < lines["S-CONV"]:
-        place = "fewer than even S-CONV's"
+        place = "fewer than even S-CONV's {S-CONV:,}"
     elif end <= lines["S-LOCAL"]:
-        place = "between S-CONV's and S-LOCAL's, as in the paper"
+        place = "between S-CONV's {S-CONV:,} and S-LOCAL's {S-LOCAL:,}, as in the paper"
     else:
-        place = "more than S-LOCAL's"
+        place = "more than S-LOCAL's {S-LOCAL:,}"
     said = [
         f"{data}: of {counts[0]:,} first-layer weights {end:,} are left"
-        f" ({100 * end / counts[0]:.2g} %): {place} ({lines['S-CONV']:,} and {lines['S-LOCAL']:,})."
+        f" ({100 * end / counts[0]:.3g} %): {place.format(**lines)}."
     ]
     found = bursts(epochs, counts)
     if found:
@@ -201,7 +202,7 @@ def sentences(data: str, record: RunRecord) -> list[str]:
             f" {largest.after:,}."
         )
     else:
-        said.append(f"{data}: no burst of regrowth: from epoch to epoch never 10 % more weights.")
+        said.append(f"{data}: no burst of regrowth: they never grow by 10 % within an epoch.")
     layers: list[dict[str, Any]] = record.result["layers"]
     second, last = (layer["nonzero"] / layer["size"] for layer in layers[1:])
     said.append(

@@ -160,7 +160,7 @@ def sentences(data: str, by_title: dict[str, Pairs]) -> list[str]:
 
 EXPERIMENT = Experiment(
     name="permutation",
-    title="Permuting pixels: nothing changes for S-FC",
+    title="Permuted pixels: does anything change?",
     source="Neyshabur 2020, sections 1 and 5 (a claim without numbers)",
     datasets=("cifar10",),
     reproduce=reproduce,

@@ -13,6 +13,7 @@ from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur.table2_runs import table2_runs
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
+from scratchconv.report.wording import plural, ranked
 
 # Best to worst in the paper, on CIFAR-10.
 ROWS = (
@@ -25,6 +26,8 @@ ROWS = (
     ("3-FC", "3-fc", "sgd"),
 )
 _ORDER = ("s-conv/sgd", "s-local/sgd", "s-fc/beta-lasso-50", "s-fc/sgd", "3-fc/sgd")
+
+_AUGMENTED = {"auto": "flips and crops (SVHN: crops)", "none": "no augmentation"}
 
 Found = dict[str, dict[str, list[RunRecord]]]
 """Records by dataset and `model/method`, one a seed."""
@@ -67,8 +70,10 @@ def table(found: Found, theirs: dict[str, Any]) -> Table:
     s_fc = next(iter(found.values()))["s-fc/sgd"]
     size = sum(layer["size"] for layer in s_fc[0].result["layers"]) / 1e6
     note = (
-        f"Ours: S-FC of {size:.1f} M weights, {s_fc[0].setting('epochs')} epochs, flips and crops;"
-        f" n = {len(s_fc)}, ± standard deviation. The paper: 256 M, 4000 epochs, Fast AutoAugment."
+        f"Ours: S-FC of {size:.3g} M weights, {plural(s_fc[0].setting('epochs'), 'epoch')},"
+        f" {_AUGMENTED[s_fc[0].setting('augment')]}; n = {len(s_fc)}"
+        f"{', ± standard deviation' if len(s_fc) > 1 else ''}. The paper: 256 M, 4000 epochs, Fast"
+        " AutoAugment."
     )
     return Table("Test accuracy", ("network", "training", *columns), tuple(rows), note)
 
@@ -98,29 +103,33 @@ def kept_table(found: Found) -> Table:
         "network",
         "training",
         "data",
-        "chosen on validation",
+        "settings",
         "first layer's non-zeros",
         "of all",
         "training accuracy",
         "seconds",
     )
-    return Table("What was chosen, and what is left", columns, tuple(rows))
+    note = (
+        "Settings are those of the best validation accuracy, where the grids of"
+        " `experiments/settings.py` have more than one at this scale."
+    )
+    return Table("What was chosen, and what is left", columns, tuple(rows), note)
 
 
 def order(data: str, records: dict[str, list[RunRecord]]) -> list[str]:
     """Whether the published order holds, and what β = 50 gains and keeps, in words."""
     means = {key: _mean(records[key]) for key in _ORDER}
     names = {f"{model}/{method}": f"{network}{_short(method)}" for network, model, method in ROWS}
-    ranked = sorted(_ORDER, key=lambda key: -means[key])
-    said = " > ".join(f"{names[key]} {means[key]:.2f}" for key in ranked)
-    verdict = "the published order" if ranked == list(_ORDER) else "not the published order"
+    holds = sorted(_ORDER, key=lambda key: -means[key]) == list(_ORDER)
+    said = ranked({names[key]: mean for key, mean in means.items()}, "{:.2f}")
+    verdict = "the published order" if holds else "not the published order"
     ours, theirs, local = "s-fc/beta-lasso-50", "s-fc/sgd", "s-local/sgd"
     kept, of_local = (
         statistics.mean(r.nonzeros()[0] for r in records[key]) for key in (ours, local)
     )
     return [
         f"{data}: {said} ({verdict}).",
-        f"{data}: β = 50 gains {means[ours] - means[theirs]:+.2f} points on SGD on the same S-FC;"
+        f"{data}: β = 50 is {means[ours] - means[theirs]:+.2f} points from SGD on the same S-FC;"
         f" its first layer keeps {kept:,.0f} weights, S-LOCAL's has"
         f" {of_local / max(1.0, kept):.1f} times as many.",
     ]

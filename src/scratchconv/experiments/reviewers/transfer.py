@@ -126,8 +126,8 @@ def verdict(data: str, target: Target) -> list[str]:
         here, there = (one.first_layer()[0] / one.first_layer()[1] for one in (target.native, row))
         sentences.append(
             f"{data}, on connections learned on {source}: {percent(row.accuracies())};"
-            f" {', '.join(apart)}. They are {there:.0f} a unit; its own, which random places and"
-            f" local windows have as many of, {here:.0f}."
+            f" {', '.join(apart)}. A unit has {there:.0f} of them; of its own, of random places and"
+            f" of local windows {here:.0f}."
         )
     apart = [
         f"{cells.gap(target.native.accuracies(), other.accuracies())} from {name}"

@@ -120,7 +120,7 @@ def sentences(data: str, drawn: Sequence[Size], scores: Scores) -> list[str]:
         if their_weight is not None and their_local is not None:
             same = _compared(weight, local) == _compared(their_weight, their_local)
             theirs = (
-                f" ({'as' if same else 'unlike'} in the paper:"
+                f" ({'and so' if same else 'not so'} in the paper, where it takes"
                 f" {100 * their_weight:.0f} and {100 * their_local:.0f} %)"
             )
         said.append(

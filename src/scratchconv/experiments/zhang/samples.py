@@ -26,6 +26,7 @@ from scratchconv.experiments.zhang.image_runs import (
 )
 from scratchconv.experiments.zhang.read_off import FIGURE3
 from scratchconv.lab import Lab, Outcome, Picture, Table, mean_and_deviation
+from scratchconv.report.wording import ranked
 
 Accuracies = Mapping[str, Sequence[Sequence[float]]]
 """Test accuracies in percent by network: for every size, one a trial."""
@@ -102,8 +103,7 @@ Curves = Mapping[str, Mapping[int, float]]
 
 
 def _order(curves: Curves, size: int) -> str:
-    ranked = sorted(curves, key=lambda network: -curves[network][size])
-    return " > ".join(f"{NETWORKS[network]} {curves[network][size]:.1f}" for network in ranked)
+    return ranked({NETWORKS[name]: curve[size] for name, curve in curves.items()}, "{:.1f}")
 
 
 def _leads(curves: Curves, network: str) -> int:

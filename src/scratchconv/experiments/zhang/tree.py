@@ -107,7 +107,7 @@ def _needed(means: Mapping[Place, Mapping[str, float]], network: str, noise: flo
     if not high:
         return f"{curve[0][0]:,}"
     after = [samples for samples, _ in curve if samples > high[-1]]
-    return f"{after[0]:,}" if after else "not here"
+    return f"{after[0]:,}" if after else "at no size here"
 
 
 def picture(errors: Errors, published_code: bool = False) -> Picture:

@@ -91,7 +91,8 @@ def sentences(found: Found) -> list[str]:
         said.append(
             f"{NETWORKS[network]}: the relative error of its first level {change} from"
             f" {before:.2g} at {first.samples:,} samples to {after:.2g} at {last.samples:,}"
-            f" (medians{theirs}); {near} of {len(errors[last])} trials there recover it to within"
+            f" (medians of {len(errors[first])} and {len(errors[last])} trials{theirs});"
+            f" {near} of {len(errors[last])} trials there recover it to within"
             f" {100 * RECOVERED:.0f} %."
         )
     return said
