@@ -158,6 +158,33 @@ def test_table2_says_where_a_small_beta_does_not_gain_what_it_does_in_the_paper(
     assert of_none.startswith("cifar10: β = 0 is ")
 
 
+def test_table2_says_what_momentum_is_worth_where_it_is_worth_something():
+    def trial(momentum: float, accuracy: float, **other: object) -> RunRecord:
+        settings_ = {"model": "s-fc", "method": "sgd", "data": "cifar10", "skip_test": True}
+        settings_ |= {"momentum": momentum, **other}
+        return RunRecord("k", settings_, {}, {"validation_accuracy": accuracy / 100})
+
+    trials = [trial(0.0, 60), trial(0.0, 61.5), trial(0.9, 62.8), trial(0.9, 62)]
+    trials += [trial(0.9, 99, model="s-conv"), trial(0.9, 98, skip_test=False)]
+    (sentence,) = table2.without_momentum("cifar10", trials)
+    assert "comes to 62.80 % of the validation data with momentum and to 61.50 %" in sentence
+    assert table2.without_momentum("cifar10", trials[2:]) == []
+    assert table2.without_momentum("cifar10", [trial(0.0, 63), trial(0.9, 62)]) == []
+    assert table2.without_momentum("cifar100", trials) == []
+
+
+def test_table2_names_who_chose_the_largest_weight_decay():
+    decays = {"s-conv/sgd": 2e-3, "s-local/sgd": 1e-3, "s-fc/sgd": 1e-3, "3-fc/sgd": 2e-3}
+    found = {
+        key: [RunRecord("k", {"method": "sgd", "weight_decay": decay}, {}, {})]
+        for key, decay in decays.items()
+    }
+    (sentence,) = table2.at_the_edge("cifar10", found, settings.largest_decay("laptop"))
+    assert "S-CONV and 3-FC by SGD chose the largest" in sentence
+    assert table2.at_the_edge("cifar10", found, 5e-3) == []
+    assert table2.at_the_edge("cifar10", found, settings.largest_decay("ee411")) == []
+
+
 def test_settings_are_chosen_once_and_taken_over(tmp_path):
     runs = asked(table1.EXPERIMENT, tmp_path, ("cifar10", "cifar100")).values()
     trials = [c for c in runs if c.seed == LAPTOP.search_seed]

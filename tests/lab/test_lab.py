@@ -276,7 +276,7 @@ def test_a_missing_record_is_said_in_a_line_with_the_remedy(tmp_path):
     options = LabOptions(tmp_path, redraw=True)
     drawn = Lab("first", SMOKE, options, datasets=("digits", "tree"), progress=Told())
     asked = {f"seed {seed}": lab.config("3-fc", "cifar10", seed=seed) for seed in range(9)}
-    with pytest.raises(RunDirectoryError, match="8 of 9.runs have no record") as error:
+    with pytest.raises(RunDirectoryError, match=r"8 of 9.runs have no record") as error:
         drawn.train(asked)
     assert "the first is seed 1: --datasets digits, or make them first" in str(error.value)
 

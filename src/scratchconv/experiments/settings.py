@@ -82,6 +82,12 @@ def smallest_lam(scale: str) -> tuple[float, float]:
     return first, rest
 
 
+def largest_decay(scale: str) -> float | None:
+    """The largest weight decay that `sgd` tries; None where it tries one setting alone."""
+    grid = _SGD[scale]
+    return max(decay for _, _, decay in grid) if len(grid) > 1 else None
+
+
 def sgd(scale: Scale, config: RunConfig) -> list[RunConfig]:
     """The candidates of `config` by SGD: rates, momentum and weight decay.
 
