@@ -34,6 +34,8 @@ class Told:
     def finished(self, record):
         self.made.append(record.key)
 
+    def under_way(self, epochs): ...
+
     def begin(self, config, resolved, done):
         self.lines.append(done)
 

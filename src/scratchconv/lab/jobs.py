@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,19 +14,31 @@ from itertools import islice
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from scratchconv.errors import Collapse, InvalidArgument
 from scratchconv.lab.records import RunRecord, own_settings, record_of, run_key
 from scratchconv.training import Progress, RunConfig, Stopped, load_run, train
+from scratchconv.training.epoch_log import epochs_done
 
 Measure = Callable[[Path, Path | None], dict[str, Any]]
 """Measures a finished run's weights: given its directory and the data folder, returns JSON.
 
 A function of a module, so that other processes find it by its name.
 """
+
+
+# Seconds between two looks at how far the runs of other processes are.
+_LOOK = 2.0
+
+
+class JobsProgress(Progress, Protocol):
+    """Listens to several runs at once."""
+
+    def under_way(self, epochs: Mapping[str, int]) -> None:
+        """The epochs that runs in other processes have behind them, by key."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ def run_job(job: Job, progress: Progress | None = None) -> RunRecord:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, at_once: int, cluster: str | None, progress: Progress
+    jobs: Sequence[Job], *, at_once: int, cluster: str | None, progress: JobsProgress
 ) -> Iterator[RunRecord]:
     """The records of `jobs`, as they come to be finished.
 
@@ -84,7 +96,7 @@ def threads_for(at_once: int) -> int:
     return max(1, (os.cpu_count() or 1) // at_once)
 
 
-def _in_processes(jobs: Sequence[Job], at_once: int, progress: Progress) -> Iterator[RunRecord]:
+def _in_processes(jobs: Sequence[Job], at_once: int, progress: JobsProgress) -> Iterator[RunRecord]:
     # spawn: a process forked after torch's threads have started may hang.
     with _stopping_together(
         ProcessPoolExecutor(
@@ -97,18 +109,22 @@ def _in_processes(jobs: Sequence[Job], at_once: int, progress: Progress) -> Iter
     ) as pool:
         waiting = iter(jobs)
 
-        def begin(count: int) -> set[Future[RunRecord]]:
-            return {pool.submit(run_job, job) for job in islice(waiting, count)}
+        def begin(count: int) -> dict[Future[RunRecord], Job]:
+            return {pool.submit(run_job, job): job for job in islice(waiting, count)}
 
         # No more than are made at once: what waits in the pool cannot be called back, and would
         # begin when those before it were asked to stop.
         running = begin(at_once)
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, timeout=_LOOK, return_when=FIRST_COMPLETED)
             for future in done:
+                del running[future]
                 record = future.result()
                 running |= begin(1)
                 yield record
+            if not done:
+                looks = {run_key(job.config): job.directory for job in running.values()}
+                progress.under_way({key: epochs_done(where) for key, where in looks.items()})
 
 
 def _begin_process(threads: int) -> None:
@@ -120,7 +136,7 @@ def _begin_process(threads: int) -> None:
 
 @contextmanager
 def _stopping_together(
-    pool: ProcessPoolExecutor, progress: Progress
+    pool: ProcessPoolExecutor, progress: JobsProgress
 ) -> Iterator[ProcessPoolExecutor]:
     """After an error, Ctrl-C or SIGTERM no new run begins, and those under way save their state."""
     in_main = threading.current_thread() is threading.main_thread()

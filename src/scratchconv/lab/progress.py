@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -15,17 +16,18 @@ from scratchconv.training import RunConfig
 
 
 class LabProgress:
-    """Says how many runs there are, which ended and how; between, how far the one under way is."""
+    """Says how many runs there are, which ended and how; between, how far those under way are."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
-        self._under_way = ""
 
     def plan(self, labels: dict[str, str], epochs: dict[str, int], reused: int) -> None:
         """A batch of runs: labels and epochs by key, and how many more are there already."""
         self._labels, self._epochs = labels, epochs
-        self._left, self._started = sum(epochs.values()), time.monotonic()
-        self._total, self._count = self._left, 0
+        self._started = time.monotonic()
+        self._done = dict.fromkeys(labels, 0)
+        self._before: dict[str, int] = {}  # epochs of a run that is gone on with
+        self._count = 0
         if labels:
             more = f", {reused} there already" if reused else ""
             self.console.print(f"  {plural(len(labels), 'run')} to make{more}", markup=False)
@@ -33,13 +35,30 @@ class LabProgress:
     def finished(self, record: RunRecord) -> None:
         """One of the batch is finished."""
         self._count += 1
-        self._left -= self._epochs[record.key]
-        self._under_way = ""
-        done = self._total - self._left
-        seconds = (time.monotonic() - self._started) / max(done, 1) * self._left
+        self._done[record.key] = self._epochs[record.key]
         line = f"  {self._count:>3} of {len(self._labels)}  {self._labels[record.key]}"
-        left = f"; about {timedelta(seconds=round(seconds))} left" if self._left else ""
-        self.console.print(f"{line}: {_said(record)}{left}", markup=False)
+        self.console.print(f"{line}: {_said(record)}{self._left()}", markup=False)
+
+    def under_way(self, epochs: Mapping[str, int]) -> None:
+        """On a terminal, one line that changes with the epochs of the runs under way."""
+        for key, done in epochs.items():
+            self._before.setdefault(key, done)
+            self._done[key] = done
+        if self.console.is_terminal:
+            far = ", ".join(f"{done} of {self._epochs[key]}" for key, done in epochs.items())
+            self._say(f"under way: epochs {far}{self._left()}")
+
+    def _left(self) -> str:
+        """The time that is left, by the epochs that were made since the batch began."""
+        made = sum(self._done.values()) - sum(self._before.values())
+        to_make = sum(self._epochs.values()) - sum(self._done.values())
+        if not made or not to_make:
+            return ""
+        seconds = (time.monotonic() - self._started) / made * to_make
+        return f"; about {timedelta(seconds=round(seconds))} left"
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"      {text} ", end="\r", markup=False)
 
     def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
         """A run begins in this process."""
@@ -51,8 +70,8 @@ class LabProgress:
     def epoch(self, metrics: dict[str, Any]) -> None:
         """On a terminal, one line that changes with every epoch."""
         if self.console.is_terminal:
-            text = f"      epoch {metrics['epoch']} of {self._config.epochs}, loss "
-            self.console.print(f"{text}{metrics['train_loss']:.3f} ", end="\r", markup=False)
+            done = f"epoch {metrics['epoch']} of {self._config.epochs}"
+            self._say(f"{done}, loss {metrics['train_loss']:.3f}")
 
     def note(self, text: str) -> None:
         """Something the user should know."""

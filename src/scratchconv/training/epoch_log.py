@@ -55,6 +55,15 @@ class EpochLog:
         self._flushed = time.monotonic()
 
 
+def epochs_done(directory: Path) -> int:
+    """Epochs on record in a run directory that another process may be writing to; 0 for none."""
+    try:
+        *whole, _ = (directory / "metrics.jsonl").read_bytes().split(b"\n")
+    except OSError:
+        return 0
+    return int(json.loads(whole[-1])["epoch"]) if whole else 0
+
+
 def is_recorded(epoch: int, *, every: int, epochs: int) -> bool:
     """Whether `epoch` (from 1) has a line: every so many, and the last one."""
     return epoch % every == 0 or epoch == epochs
