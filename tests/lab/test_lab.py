@@ -185,6 +185,7 @@ def test_a_request_to_stop_reaches_all_processes_and_what_they_did_is_kept(tmp_p
 
 
 _TWO_LONG_RUNS = """
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,7 @@ from scratchconv.lab import Lab, LabOptions
 from scratchconv.lab.scales import SMOKE
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by
     lab = Lab("two", SMOKE, LabOptions(Path(sys.argv[1]), jobs=2))
     config = lab.config("s-fc", "cifar10", epochs=10**6)
     lab.train({f"seed {seed}": replace(config, seed=seed) for seed in range(2)})

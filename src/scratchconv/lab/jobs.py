@@ -22,6 +22,7 @@ from scratchconv.errors import Collapse, InvalidArgument
 from scratchconv.lab.records import RunRecord, own_settings, record_of, run_key
 from scratchconv.training import Progress, RunConfig, Stopped, load_run, train
 from scratchconv.training.epoch_log import epochs_done
+from scratchconv.training.interruption import leave_to_parent
 
 Measure = Callable[[Path, Path | None], dict[str, Any]]
 """Measures a finished run's weights: given its directory and the data folder, returns JSON.
@@ -129,9 +130,9 @@ def _in_processes(jobs: Sequence[Job], at_once: int, progress: JobsProgress) -> 
 
 def _begin_process(threads: int) -> None:
     torch.set_num_threads(threads)  # numba's kernels follow torch
-    # A terminal's Ctrl-C goes to all processes. This one is stopped by its parent's SIGTERM: both
-    # together would be two requests, and the second is obeyed without anything being saved.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_to_parent(
+        signal.SIGINT
+    )  # a terminal's goes to all processes, and the parent sends SIGTERM
 
 
 @contextmanager

@@ -10,12 +10,21 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_left_to_others: set[signal.Signals] = set()
+
+
+def leave_to_parent(number: signal.Signals) -> None:
+    """Ignore a signal in this process from now on, while trainings go on as well.
+
+    For one that the parent gets too and answers by another: both together would be two requests,
+    and the second is obeyed without anything being saved.
+    """
+    _left_to_others.add(number)
+    signal.signal(number, signal.SIG_IGN)
 
 
 class Interruption:
     """A context in which a first Ctrl-C or SIGTERM only sets `requested`; a second one stops.
-
-    A signal that this process ignores is still ignored.
 
     `requested` is set as well once `time.monotonic()` has reached `deadline`; `signalled` tells
     that it was a signal.
@@ -30,7 +39,7 @@ class Interruption:
         # Python allows handlers in the main thread alone; elsewhere the caller decides.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                if signal.getsignal(number) is signal.SIG_IGN:
+                if number in _left_to_others:
                     continue
                 self._previous[number] = signal.signal(number, self._take)
         return self
