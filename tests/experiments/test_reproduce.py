@@ -104,6 +104,11 @@ def test_table_2_says_whether_the_published_order_holds():
     assert "S-LOCAL 68.00 > S-CONV 67.00" in broken[0]
     assert "(not the published order)" in broken[0]
     assert "is -1.00 points from SGD" in broken[1]
+    close = _found(conv=70, local=68, beta=65, sgd=62, fc=62.1)
+    close["s-fc/sgd"] += _records(62.4)
+    close["3-fc/sgd"] += _records(62.5)
+    said = table2.order("cifar10", close)
+    assert "as far as the seeds tell: they do not part 3-FC from S-FC)" in said[0]
 
 
 def test_every_record_has_the_command_that_makes_it(made):
