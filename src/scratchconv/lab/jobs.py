@@ -22,7 +22,7 @@ from scratchconv.errors import Collapse, InvalidArgument
 from scratchconv.lab.records import RunRecord, own_settings, record_of, run_key
 from scratchconv.training import Progress, RunConfig, Stopped, load_run, train
 from scratchconv.training.epoch_log import epochs_done
-from scratchconv.training.interruption import leave_to_parent
+from scratchconv.training.interruption import serve_parent
 
 Measure = Callable[[Path, Path | None], dict[str, Any]]
 """Measures a finished run's weights: given its directory and the data folder, returns JSON.
@@ -130,9 +130,7 @@ def _in_processes(jobs: Sequence[Job], at_once: int, progress: JobsProgress) -> 
 
 def _begin_process(threads: int) -> None:
     torch.set_num_threads(threads)  # numba's kernels follow torch
-    leave_to_parent(
-        signal.SIGINT
-    )  # a terminal's goes to all processes, and the parent sends SIGTERM
+    serve_parent()
 
 
 @contextmanager

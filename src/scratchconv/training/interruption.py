@@ -10,17 +10,22 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_left_to_others: set[signal.Signals] = set()
+# Of a process that makes runs for another one, see `serve_parent`.
+_left_to_parent: set[signal.Signals] = set()
+_asked_to_stop = threading.Event()
 
 
-def leave_to_parent(number: signal.Signals) -> None:
-    """Ignore a signal in this process from now on, while trainings go on as well.
+def serve_parent() -> None:
+    """This process makes runs for a parent, which stops it by SIGTERM.
 
-    For one that the parent gets too and answers by another: both together would be two requests,
-    and the second is obeyed without anything being saved.
+    A terminal's Ctrl-C goes to both, and with the SIGTERM that the parent then sends it would be
+    two requests, the second of which is obeyed without anything being saved: it is ignored. SIGTERM
+    between two runs does not end the process, which may hold a lock that others wait for; the next
+    run begins by stopping. A second SIGTERM says nothing new: a pool that lost a process sends one.
     """
-    _left_to_others.add(number)
-    signal.signal(number, signal.SIG_IGN)
+    _left_to_parent.add(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _asked_to_stop.set())
 
 
 class Interruption:
@@ -39,9 +44,10 @@ class Interruption:
         # Python allows handlers in the main thread alone; elsewhere the caller decides.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                if number in _left_to_others:
+                if number in _left_to_parent:
                     continue
                 self._previous[number] = signal.signal(number, self._take)
+        self.signalled |= _asked_to_stop.is_set()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,6 +61,6 @@ class Interruption:
         return self.signalled or time.monotonic() >= self.deadline
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.signalled:
+        if self.signalled and not _left_to_parent:
             raise KeyboardInterrupt
         self.signalled = True
