@@ -13,8 +13,7 @@ def overview(folder: Path) -> str:
     """The items under `folder`, which is named for its scale, in the order of `--list`."""
     scale = find_scale(folder.name)
     lines = [f"# Reproduced at scale {scale.name}", "", f"Scale: {scale.about}."]
-    for name in EXPERIMENTS:
-        for item in made(folder, [name]):
-            lines += ["", f"## [{item.title}]({name}/{name}.md)", "", item.source, ""]
-            lines += [f"- {sentence}" for sentence in item.sentences]
+    for item in made(folder, EXPERIMENTS):
+        lines += ["", f"## [{item.title}]({item.name}/{item.name}.md)", "", item.source, ""]
+        lines += [f"- {sentence}" for sentence in item.sentences]
     return "\n".join([*lines, ""])

@@ -19,7 +19,7 @@ from scratchconv.lab import Lab, LabOptions, Outcome, RunRecord
 from scratchconv.lab.pages import Heading, write_index, write_outcome
 from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.scales import Scale, find_scale
-from scratchconv.whole_file import write_whole
+from scratchconv.report.output import write_whole
 
 SCALE_FILE = "scale"
 """In a folder of results: which scale they are of."""

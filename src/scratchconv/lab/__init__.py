@@ -1,6 +1,14 @@
 """Many runs, recorded once each, and what is drawn from their records; see `Lab`."""
 
-from scratchconv.lab.exhibits import Exhibit, Outcome, Picture, Table, mean_and_deviation, percent
+from scratchconv.lab.exhibits import (
+    Exhibit,
+    Outcome,
+    Picture,
+    Table,
+    accuracy_cell,
+    mean_and_deviation,
+    percent,
+)
 from scratchconv.lab.jobs import Job, Measure, run_job
 from scratchconv.lab.lab import Lab, LabOptions
 from scratchconv.lab.provenance import provenance
@@ -16,6 +24,7 @@ __all__ = [
     "Picture",
     "RunRecord",
     "Table",
+    "accuracy_cell",
     "mean_and_deviation",
     "percent",
     "provenance",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from scratchconv.lab.records import RunRecord
+
 MISSING = "–"
 _NUMBER = re.compile(r"[+\-−<]?\s?[\d.]")
 
@@ -84,3 +86,8 @@ def mean_and_deviation(values: Sequence[float], form: str = "{:.2f}") -> str:
 def percent(values: Sequence[float]) -> str:
     """Percentages as `57.13 ± 0.30 %`."""
     return f"{mean_and_deviation(values)} %" if values else MISSING
+
+
+def accuracy_cell(record: RunRecord) -> str:
+    """Test accuracy of one run as a cell, also of a run that failed."""
+    return "no finite loss" if record.failure else percent([record.accuracy()])

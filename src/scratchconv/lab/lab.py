@@ -7,7 +7,7 @@ another, is the lab's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,8 +77,9 @@ class Lab:
         self.datasets = tuple(datasets)
         self.progress = progress or LabProgress()
         self.used: dict[str, RunRecord] = {}
-        self._known = _records_under(options.out)
-        self._kept = read_records(self.folder / FILE)
+        files = _records_under(options.out)
+        self._kept = files.get(self.folder / FILE, {})
+        self._known = _together(files.values())
 
     def config(self, model: str, data: str, **changes: Any) -> RunConfig:
         """A run of this scale: its size, length, batches and augmentation, SGD unless said."""
@@ -213,7 +214,7 @@ class Lab:
             scores = {i: score(of) for i, of in enumerate(records) if not of.failure}
             if not scores:
                 raise ScratchconvError(
-                    f"every candidate's loss became infinite, give smaller values:"
+                    "every candidate's loss became infinite, give smaller values:"
                     f" {_named(candidates[name][0])}"
                 )
             best[name] = max(scores, key=lambda i: scores[i])
@@ -279,10 +280,15 @@ def _named(config: RunConfig) -> str:
     return config.command().partition("--model ")[2].partition(" --data-dir")[0]
 
 
-def _records_under(out: Path) -> dict[str, RunRecord]:
-    """All records of a scale, whichever experiment made them; the one that says most of each."""
+def _records_under(out: Path) -> dict[Path, dict[str, RunRecord]]:
+    """All records of a scale by their files, whichever experiment made them."""
+    return {path: read_records(path) for path in sorted(out.glob(f"*/{FILE}"))}
+
+
+def _together(files: Iterable[Mapping[str, RunRecord]]) -> dict[str, RunRecord]:
+    """Those of all files by key; the one that says most of each."""
     found: dict[str, RunRecord] = {}
-    for path in sorted(out.glob(f"*/{FILE}")):
-        for key, record in read_records(path).items():
+    for records in files:
+        for key, record in records.items():
             found[key] = merged(record, found.get(key))
     return found

@@ -74,6 +74,7 @@ def markdown(heading: Heading, outcome: Outcome, records: Sequence[RunRecord]) -
 class Entry:
     """An item that was made, by its Markdown: what stands above the first heading there."""
 
+    name: str
     title: str
     source: str
     sentences: tuple[str, ...]
@@ -91,7 +92,7 @@ def made(folder: Path, names: Iterable[str]) -> list[Entry]:
         title, source, *lines = [line for line in head.splitlines() if line]
         said = tuple(line.removeprefix("- ") for line in lines if line.startswith("- "))
         link = f"{name}/{page.name if page.exists() else text.name}"
-        entries.append(Entry(title.removeprefix("# "), source, said, link))
+        entries.append(Entry(name, title.removeprefix("# "), source, said, link))
     return entries
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scratchconv.experiments import figures
-from scratchconv.experiments.ee411.table1 import ROWS, Row, configs_of
+from scratchconv.experiments.ee411.table1 import ROWS, Row, runs
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur import figure3
 from scratchconv.lab import Exhibit, Lab, Outcome, Picture, RunRecord, Table
@@ -28,11 +28,7 @@ def reproduce(lab: Lab) -> Outcome:
     """Train S-FC by SGD and by three β, draw the non-zeros of its layers."""
     said: list[str] = []
     exhibits: list[Exhibit] = []
-    configs = configs_of(lab, LINES)
-    named = {f"{row.name} on {data}": run for (row, data), run in configs.items()}
-    records = lab.train(named, epochs=True)
-    for data in lab.datasets:
-        found = {row: records[f"{row.name} on {data}"] for row in LINES}
+    for data, found in runs(lab, LINES, epochs=True).items():
         said += sentences(found, data)
         exhibits += [picture(found, data), table(found, data)]
     return Outcome(tuple(said), tuple(exhibits))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scratchconv.experiments.ee411.table1 import ROWS, configs_of
+from scratchconv.experiments.ee411.table1 import ROWS, runs
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur import figure4
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord
@@ -28,11 +28,8 @@ def reproduce(lab: Lab) -> Outcome:
     said: list[str] = []
     pictures: list[Picture] = []
     found: dict[str, list[RunRecord]] = {}
-    configs = configs_of(lab, _PANELS)
-    named = {f"{row.name} on {data}": run for (row, data), run in configs.items()}
-    records = lab.train(named, measure=figure4.first_layer)
-    for data in lab.datasets:
-        found[data] = [records[f"{row.name} on {data}"] for row in _PANELS]
+    for data, by_row in runs(lab, _PANELS, measure=figure4.first_layer).items():
+        found[data] = list(by_row.values())
         said += figure4.sentences(data, found[data])
         pictures.append(
             replace(

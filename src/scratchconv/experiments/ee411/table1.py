@@ -27,7 +27,7 @@ from scratchconv import published
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.half_size import half_length
-from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
+from scratchconv.lab import Lab, Measure, Outcome, RunRecord, Table, accuracy_cell, percent
 from scratchconv.report.wording import plural, ranked
 from scratchconv.training import RunConfig
 
@@ -92,11 +92,14 @@ def reproduce(lab: Lab) -> Outcome:
     return Outcome(tuple(sentences), (table(found, theirs), left_table(found)))
 
 
-def runs(lab: Lab) -> dict[str, dict[Row, RunRecord]]:
-    """The records of all rows."""
-    configs = configs_of(lab, ROWS)
-    made = lab.train({f"{row.name} on {data}": run for (row, data), run in configs.items()})
-    return {data: {row: made[f"{row.name} on {data}"] for row in ROWS} for data in lab.datasets}
+def runs(
+    lab: Lab, rows: Sequence[Row] = ROWS, *, measure: Measure | None = None, epochs: bool = False
+) -> dict[str, dict[Row, RunRecord]]:
+    """The records of the rows by dataset; `measure` and `epochs` as for `Lab.train`."""
+    configs = configs_of(lab, rows)
+    named = {f"{row.name} on {data}": run for (row, data), run in configs.items()}
+    made = lab.train(named, measure=measure, epochs=epochs)
+    return {data: {row: made[f"{row.name} on {data}"] for row in rows} for data in lab.datasets}
 
 
 def configs_of(lab: Lab, rows: Sequence[Row]) -> dict[tuple[Row, str], RunConfig]:
@@ -118,9 +121,9 @@ def candidates(lab: Lab, row: Row) -> list[RunConfig]:
     Those of β = 0 and 1 have the scale's shorter length.
     """
     size: dict[str, Any] = {} if row.units is None else {"alpha": row.units}
-    if lab.scale.name == "laptop":
+    if lab.scale.name == "laptop" and not size:
         # In the report all networks have the same number of weights; α is Table 2's at this scale.
-        size = size or {"params": lab.scale.budget}
+        size = {"params": lab.scale.budget}
     config = lab.config(row.model, lab.datasets[0], augment="none", epochs=_epochs(lab), **size)
     if row.beta is None:
         return [config]
@@ -175,7 +178,7 @@ def table(found: Found, theirs: Mapping[str, Mapping[str, float]]) -> Table:
     for row in ROWS:
         cells: list[str] = []
         for data, records in found.items():
-            cells += [_accuracy(records[row], "test"), f"{theirs[row.key][data]:g} %"]
+            cells += [accuracy_cell(records[row]), f"{theirs[row.key][data]:g} %"]
         made = [records[row] for records in found.values() if not records[row].failure]
         rows.append((row.network, _method(row), _millions(made[0]) if made else "–", *cells))
     epochs = next(iter(found.values()))[_SGD].setting("epochs")
@@ -202,7 +205,7 @@ def left_table(found: Found) -> Table:
                     data,
                     _chosen(record),
                     " / ".join(f"{count:,}" for count in record.nonzeros()),
-                    _accuracy(record, "train"),
+                    percent([record.accuracy("train")]),
                     f"{record.result['seconds']:.3g}",
                 )
             )
@@ -220,10 +223,6 @@ def left_table(found: Found) -> Table:
 
 def _method(row: Row) -> str:
     return "SGD" if row.beta is None else f"β-LASSO, β = {row.beta:g}"
-
-
-def _accuracy(record: RunRecord, split: str) -> str:
-    return "no finite loss" if record.failure else percent([record.accuracy(split)])
 
 
 def _chosen(record: RunRecord) -> str:

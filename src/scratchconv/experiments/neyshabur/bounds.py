@@ -24,7 +24,7 @@ from scratchconv.analysis import (
     generalisation_bound,
 )
 from scratchconv.experiments.experiment import Experiment
-from scratchconv.experiments.neyshabur.table2_runs import table2_runs
+from scratchconv.experiments.neyshabur.table2_runs import table2_records
 from scratchconv.lab import Lab, Outcome, RunRecord, Table
 from scratchconv.lab.lab import measured
 from scratchconv.report.wording import ranked
@@ -47,13 +47,7 @@ _MOST_ENCODED = 2**32
 
 def reproduce(lab: Lab) -> Outcome:
     """Train, describe, bound."""
-    chosen = table2_runs(lab, NETWORKS)
-    configs = {f"{title} on {data}": config for (title, _, data), config in chosen.items()}
-    records = lab.train(configs, measure=described)
-    found = {
-        data: {title: records[f"{title} on {data}"] for title, _, _ in NETWORKS}
-        for data in lab.datasets
-    }
+    found = table2_records(lab, NETWORKS, measure=described)
     said = [sentence for data, records in found.items() for sentence in sentences(data, records)]
     exhibits = [
         make(data, records)

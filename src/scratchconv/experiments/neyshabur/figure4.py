@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import INK, MUTED, new_figure
-from scratchconv.experiments.neyshabur.table2_runs import table2_runs
+from scratchconv.experiments.neyshabur.table2_runs import table2_records
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table
 from scratchconv.lab.lab import measured
 from scratchconv.report import wording
@@ -41,12 +41,8 @@ _GAP_COLOUR = 220
 
 def reproduce(lab: Lab) -> Outcome:
     """Train the three networks on every dataset, draw their filters."""
-    chosen = table2_runs(lab, PANELS)
-    configs = {f"{title} on {data}": config for (title, _, data), config in chosen.items()}
-    records = lab.train(configs, measure=first_layer)
-    found = {
-        data: [records[f"{title} on {data}"] for title, _, _ in PANELS] for data in lab.datasets
-    }
+    by_title = table2_records(lab, PANELS, measure=first_layer)
+    found = {data: list(records.values()) for data, records in by_title.items()}
     said = [sentence for data, records in found.items() for sentence in sentences(data, records)]
     pictures = [picture(data, records) for data, records in found.items()]
     return Outcome(tuple(said), (*pictures, table(found)))

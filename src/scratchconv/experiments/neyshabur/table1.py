@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from scratchconv import models, published
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
-from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
+from scratchconv.lab import Lab, Outcome, RunRecord, Table, accuracy_cell
 from scratchconv.report.wording import plural
 from scratchconv.training import RunConfig
 
@@ -80,7 +80,7 @@ def accuracies(lab: Lab, found: Found) -> Table:
         row = [network]
         for data, length, epochs in cells:
             value = theirs[model].get(f"{data}_{epochs}")
-            row.append(_accuracy(found[Cell(model, data, length)]))
+            row.append(accuracy_cell(found[Cell(model, data, length)]))
             row.append("–" if value is None else f"{value:g} %")
         rows.append(tuple(row))
     return Table(
@@ -181,10 +181,6 @@ def _run(lab: Lab, chosen: RunConfig, cell: Cell) -> RunConfig:
         data=lab.config(cell.model, cell.data).data,
         seed=lab.scale.seeds[0],
     )
-
-
-def _accuracy(record: RunRecord) -> str:
-    return "no finite loss" if record.failure else percent([record.accuracy()])
 
 
 def _theirs(data: str, model: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from scratchconv.experiments import settings
-from scratchconv.lab import Lab
+from scratchconv.lab import Lab, Measure, RunRecord
 from scratchconv.lab.scales import Scale
 from scratchconv.training import RunConfig
 
@@ -33,3 +33,23 @@ def table2_runs(
             for data in lab.datasets
         }
     )
+
+
+def table2_records(
+    lab: Lab,
+    rows: Iterable[tuple[str, str, str]],
+    *,
+    measure: Measure | None = None,
+    epochs: bool = False,
+) -> dict[str, dict[str, RunRecord]]:
+    """Those runs trained: by dataset and title, the latter one a row.
+
+    `measure` and `epochs` as for `Lab.train`.
+    """
+    chosen = table2_runs(lab, rows)
+    configs = {f"{title} on {data}": config for (title, _, data), config in chosen.items()}
+    made = lab.train(configs, measure=measure, epochs=epochs)
+    found: dict[str, dict[str, RunRecord]] = {data: {} for data in lab.datasets}
+    for title, _, data in chosen:
+        found[data][title] = made[f"{title} on {data}"]
+    return found
