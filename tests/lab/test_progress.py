@@ -2,13 +2,15 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from scratchconv.lab import progress as module
+from scratchconv.lab import pace as module
 from scratchconv.lab.progress import LabProgress
-from scratchconv.lab.records import RunRecord
+from scratchconv.lab.records import RunRecord, run_key
+from scratchconv.training import RunConfig
 from scratchconv.training.epoch_log import epochs_done
 
 
@@ -26,14 +28,26 @@ def told(*, terminal: bool) -> tuple[LabProgress, io.StringIO]:
     return LabProgress(console), stream
 
 
-def ended(key: str) -> RunRecord:
-    return RunRecord(key, {}, {}, {"test_accuracy": 0.5, "seconds": 9.0})
+def ended(key: str, seconds: float = 800.0) -> RunRecord:
+    return RunRecord(key, {}, {}, {"test_accuracy": 0.5, "seconds": seconds})
+
+
+def runs(**epochs: int) -> tuple[dict[str, str], dict[str, RunConfig]]:
+    """Labels and settings of runs of so many epochs, by their keys; keys in capitals are local."""
+    names = {"a": "one", "b": "two", "c": "three", "L": "local", "M": "more local"}
+    return (
+        {key: names[key] for key in epochs},
+        {
+            key: RunConfig(model="s-local" if key.isupper() else "s-fc", epochs=count)
+            for key, count in epochs.items()
+        },
+    )
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_how_far_runs_in_other_processes_are_and_what_is_left(clock, terminal):
     progress, stream = told(terminal=terminal)
-    progress.plan({"a": "one", "b": "two", "c": "three"}, {"a": 40, "b": 40, "c": 20}, reused=1)
+    progress.plan(*runs(a=40, b=40, c=20), reused=1)
     progress.under_way({"a": 30, "b": 0})  # a is gone on with: its 30 epochs took no time here
     clock[0] = 100.0
     progress.under_way({"a": 35, "b": 5})  # ten epochs in 100 s, sixty are left
@@ -42,10 +56,59 @@ def test_how_far_runs_in_other_processes_are_and_what_is_left(clock, terminal):
     assert ("under way: epochs 35 of 40, 5 of 40; about 0:10:00 left" in shown) is terminal
     clock[0] = 150.0
     progress.finished(ended("a"))  # fifteen epochs in 150 s, 55 are left
-    assert "1 of 3  one: 50.00 % test, 9 s; about 0:09:10 left" in stream.getvalue()
+    assert "1 of 3  one: 50.00 % test, 800 s; about 0:09:10 left" in stream.getvalue()
     progress.finished(ended("b"))
     progress.finished(ended("c"))
-    assert stream.getvalue().rstrip().endswith("3 of 3  three: 50.00 % test, 9 s")
+    assert stream.getvalue().rstrip().endswith("3 of 3  three: 50.00 % test, 800 s")
+
+
+def test_an_epoch_to_come_counts_for_what_one_of_its_network_took(clock):
+    progress, stream = told(terminal=True)
+    progress.plan(*runs(a=10, L=10, b=10, M=20), reused=0)
+    progress.under_way({"a": 0, "L": 0})
+    clock[0] = 20.0
+    progress.under_way({"a": 1, "L": 10})  # 20 s an epoch and 2 s
+    # 9 and 10 of the one and 20 of the other: 420 s, by two at once.
+    assert "epochs 1 of 10, 10 of 10; about 0:03:30 left" in stream.getvalue()
+
+
+def test_time_left_where_nobody_looks_at_the_runs(clock):
+    """On a cluster only their ends are told."""
+    progress, stream = told(terminal=False)
+    progress.plan(*runs(a=10, b=10, c=10, L=10), reused=0)
+    clock[0] = 100.0
+    progress.finished(ended("a", seconds=100.0))
+    # As far as known, others take as long: 300 s, one at once.
+    assert "about 0:05:00 left" in stream.getvalue()
+    progress.finished(ended("L", seconds=40.0))
+    # 140 s of work in 100 s; 200 s are left.
+    assert "about 0:02:23 left" in stream.getvalue()
+
+
+def test_time_left_of_runs_made_one_after_another_in_this_process(clock):
+    progress, stream = told(terminal=True)
+    labels, configs = runs(a=4, b=4)
+    named = {
+        run_key(config): config
+        for config in (replace(c, seed=n) for n, c in enumerate(configs.values()))
+    }
+    progress.plan(dict(zip(named, labels.values(), strict=True)), named, reused=0)
+    progress.begin(next(iter(named.values())), {}, 0)
+    clock[0] = 10.0
+    progress.epoch({"epoch": 1, "train_loss": 1.0})
+    assert "epoch 1 of 4, loss 1.000; about 0:01:10 left" in stream.getvalue()
+
+
+def test_a_run_that_failed_says_nothing_about_the_others(clock):
+    progress, stream = told(terminal=False)
+    progress.plan(*runs(a=10, b=10, c=10), reused=0)
+    progress.under_way({"a": 0, "b": 0})
+    clock[0] = 10.0
+    progress.finished(RunRecord("a", {}, {}, {}, failure="its loss became infinite"))
+    assert "failed (its loss became infinite)\n" in stream.getvalue()
+    clock[0] = 50.0
+    progress.finished(ended("b", seconds=50.0))
+    assert "about 0:00:50 left" in stream.getvalue()
 
 
 def test_epochs_of_a_run_are_read_while_it_is_written_to(tmp_path):
@@ -55,3 +118,7 @@ def test_epochs_of_a_run_are_read_while_it_is_written_to(tmp_path):
     assert epochs_done(tmp_path) == 0
     path.write_text(json.dumps({"epoch": 3}) + "\n" + json.dumps({"epoch": 4})[:5])
     assert epochs_done(tmp_path) == 3
+    path.write_text(
+        "".join(json.dumps({"epoch": n, "layers": [0] * 99}) + "\n" for n in range(999))
+    )
+    assert epochs_done(tmp_path) == 998

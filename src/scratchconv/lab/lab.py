@@ -144,7 +144,7 @@ class Lab:
             raise self._no_records(len(jobs), len(by_key), labels[next(iter(jobs))])
         self.progress.plan(
             {key: labels[key] for key in jobs},
-            {key: job.config.epochs for key, job in jobs.items()},
+            {key: job.config for key, job in jobs.items()},
             len(by_key) - len(jobs),
         )
         for record in run_jobs(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 
-from scratchconv.lab.records import RunRecord
+from scratchconv.lab.pace import Pace
+from scratchconv.lab.records import RunRecord, run_key
 from scratchconv.report.wording import plural
 from scratchconv.training import RunConfig
 
@@ -21,12 +21,9 @@ class LabProgress:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
-    def plan(self, labels: dict[str, str], epochs: dict[str, int], reused: int) -> None:
-        """A batch of runs: labels and epochs by key, and how many more are there already."""
-        self._labels, self._epochs = labels, epochs
-        self._started = time.monotonic()
-        self._done = dict.fromkeys(labels, 0)
-        self._before: dict[str, int] = {}  # epochs of a run that is gone on with
+    def plan(self, labels: dict[str, str], configs: Mapping[str, RunConfig], reused: int) -> None:
+        """A batch of runs: labels and settings by key, and how many more are there already."""
+        self._labels, self._pace = labels, Pace(configs)
         self._count = 0
         if labels:
             more = f", {reused} there already" if reused else ""
@@ -35,43 +32,39 @@ class LabProgress:
     def finished(self, record: RunRecord) -> None:
         """One of the batch is finished."""
         self._count += 1
-        self._done[record.key] = self._epochs[record.key]
+        self._pace.finished(record.key, record.result.get("seconds"))
         line = f"  {self._count:>3} of {len(self._labels)}  {self._labels[record.key]}"
         self.console.print(f"{line}: {_said(record)}{self._left()}", markup=False)
 
     def under_way(self, epochs: Mapping[str, int]) -> None:
         """On a terminal, one line that changes with the epochs of the runs under way."""
         for key, done in epochs.items():
-            self._before.setdefault(key, done)
-            self._done[key] = done
+            self._pace.reached(key, done)
         if self.console.is_terminal:
-            far = ", ".join(f"{done} of {self._epochs[key]}" for key, done in epochs.items())
+            far = ", ".join(f"{done} of {self._pace.epochs(key)}" for key, done in epochs.items())
             self._say(f"under way: epochs {far}{self._left()}")
 
     def _left(self) -> str:
-        """The time that is left, by the epochs that were made since the batch began."""
-        made = sum(self._done.values()) - sum(self._before.values())
-        to_make = sum(self._epochs.values()) - sum(self._done.values())
-        if not made or not to_make:
-            return ""
-        seconds = (time.monotonic() - self._started) / made * to_make
-        return f"; about {timedelta(seconds=round(seconds))} left"
+        seconds = self._pace.seconds_left()
+        return "" if seconds is None else f"; about {timedelta(seconds=round(seconds))} left"
 
     def _say(self, text: str) -> None:
         self.console.print(f"      {text} ", end="\r", markup=False)
 
     def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
-        """A run begins in this process."""
-        self._config = config
+        """A run begins in this process, or goes on after `done` epochs."""
+        self._here = run_key(config)
+        self._pace.reached(self._here, done)
 
     def step(self, done: int, loss: float) -> None:
         """Epochs are told, not steps."""
 
     def epoch(self, metrics: dict[str, Any]) -> None:
         """On a terminal, one line that changes with every epoch."""
+        self._pace.reached(self._here, metrics["epoch"])
         if self.console.is_terminal:
-            done = f"epoch {metrics['epoch']} of {self._config.epochs}"
-            self._say(f"{done}, loss {metrics['train_loss']:.3f}")
+            done = f"epoch {metrics['epoch']} of {self._pace.epochs(self._here)}"
+            self._say(f"{done}, loss {metrics['train_loss']:.3f}{self._left()}")
 
     def note(self, text: str) -> None:
         """Something the user should know."""

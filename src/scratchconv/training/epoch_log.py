@@ -16,6 +16,9 @@ from scratchconv.training.run_directory import read_metrics
 # epochs of a small network.
 _WAIT_SECONDS = 1.0
 
+# More than any line has; a run of thousands of epochs is asked every two seconds how far it is.
+_END_BYTES = 65_536
+
 
 class EpochLog:
     """Adds lines to `metrics.jsonl`, those of a second at once.
@@ -58,7 +61,10 @@ class EpochLog:
 def epochs_done(directory: Path) -> int:
     """Epochs on record in a run directory that another process may be writing to; 0 for none."""
     try:
-        *whole, _ = (directory / "metrics.jsonl").read_bytes().split(b"\n")
+        with (directory / "metrics.jsonl").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _END_BYTES))
+            *whole, _ = file.read().split(b"\n")
     except OSError:
         return 0
     return int(json.loads(whole[-1])["epoch"]) if whole else 0
