@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -228,19 +229,20 @@ def picture(counts: Counts) -> Picture:
 
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], index: int, row: Row) -> None:
-    axes.plot(x, y, color=colour(index), linewidth=1.2, label=row.title)
+    axes.plot(x, y, color=colour(index), linewidth=1.2)
+    axes.plot([], [], color=colour(index), linewidth=1.2, **_shape(index), label=row.title)
 
 
 def _marks(axes: Axes, x: Sequence[float], y: Sequence[float], index: int) -> None:
-    axes.plot(
-        x,
-        y,
-        linestyle="none",
-        color=colour(index),
-        marker=marker(index),
-        markersize=4.5,
-        markerfacecolor="white",
-    )
+    axes.plot(x, y, linestyle="none", color=colour(index), **_shape(index))
+
+
+def _shape(index: int) -> dict[str, Any]:
+    # The first is drawn around the others: against α, D-CONV's and S-CONV's counts lie 4 to 6 %
+    # from each other.
+    size = 9.0 if index == 0 else 4.5
+    face = "none" if index == 0 else "white"
+    return {"marker": marker(index), "markersize": size, "markerfacecolor": face}
 
 
 def _largest_error(formula: Formula, counts: dict[tuple[int, int], int]) -> float:
