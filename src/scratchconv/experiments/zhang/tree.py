@@ -58,7 +58,7 @@ def sentences(errors: Errors) -> list[str]:
     noisiest = max(place.noise for place in means)
     at_end = [place for place in means if place.samples == largest]
     weight, full = (
-        ", ".join(f"{means[place][network]:.2g}" for place in at_end)
+        ", ".join(f"{means[place][network]:#.2g}" for place in at_end)
         for network in ("weight", "fc")
     )
     noises = ", ".join(f"{place.noise:g}" for place in at_end)
@@ -164,7 +164,7 @@ def table(errors: Errors) -> Table:
         cells: list[str] = []
         for network in NETWORKS:
             cells += [
-                mean_and_deviation(of[network], "{:.2g}"),
+                mean_and_deviation(of[network], "{:#.2g}"),
                 f"{published_error(place, network):.2f}",
             ]
         rows.append((f"{place.noise:g}", f"{place.samples:,}", str(place.trials), *cells))

@@ -86,11 +86,11 @@ def sentences(found: Found) -> list[str]:
         change = "falls" if after < before else "does not fall"
         published = FIGURE2.get(last.samples)
         theirs = (
-            f"; the paper's trial: {published.relative_error[network]:.2g}" if published else ""
+            f"; the paper's trial: {published.relative_error[network]:#.2g}" if published else ""
         )
         said.append(
             f"{NETWORKS[network]}: the relative error of its first level {change} from"
-            f" {before:.2g} at {first.samples:,} samples to {after:.2g} at {last.samples:,}"
+            f" {before:#.2g} at {first.samples:,} samples to {after:#.2g} at {last.samples:,}"
             f" (medians of {len(errors[first])} and {len(errors[last])} trials{theirs});"
             f" {near} of {len(errors[last])} trials there recover it to within"
             f" {100 * RECOVERED:.0f} %."
@@ -214,12 +214,12 @@ def table(found: Found) -> Table:
                     NETWORKS[network],
                     f"{place.samples:,}",
                     str(len(records)),
-                    f"{statistics.median(errors[0] for errors in levels):.2g}",
-                    f"{published.relative_error[network]:.2g}" if published else "–",
-                    f"{statistics.median(max(errors) for errors in levels):.2g}",
+                    f"{statistics.median(errors[0] for errors in levels):#.2g}",
+                    f"{published.relative_error[network]:#.2g}" if published else "–",
+                    f"{statistics.median(max(errors) for errors in levels):#.2g}",
                     f"{sum(max(errors) <= RECOVERED for errors in levels)}",
-                    f"{statistics.median(record.loss('test') for record in records):.2g}",
-                    f"{published.mse[network]:.2g}" if published else "–",
+                    f"{statistics.median(record.loss('test') for record in records):#.2g}",
+                    f"{published.mse[network]:#.2g}" if published else "–",
                 )
             )
     return Table(
