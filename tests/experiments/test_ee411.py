@@ -67,8 +67,8 @@ def test_pictures_are_of_the_three_layers_and_the_three_networks(made):
         "β = 50",
         "the paper's S-FC, β = 50",
     ]
-    assert counts.rows[0][1] == "4,096 (100 %)"
-    assert counts.rows[-1][1:] == ("0.0691 %", "1.21 %", "61.8 %")
+    assert counts.rows[0][1] == "4,096 (100\u00a0%)"
+    assert counts.rows[-1][1:] == ("0.069\u00a0%", "1.21\u00a0%", "61.8\u00a0%")
 
 
 def test_settings_are_the_reports_at_every_scale(tmp_path):
@@ -118,17 +118,18 @@ def test_sentences_say_which_way_beta_goes_and_which_3_fc_it_was():
         _THEIRS,
     )
     assert ranked.startswith("cifar10: S-CONV 66.0 > S-FC 58.0 > S-FC β = 50 56.0 > 3-FC 55.0 > ")
-    assert "-2.0 points from SGD on the same S-FC, as in the report (-3)" in gain
+    assert "−2.0 points from SGD on the same S-FC, as in the report (−3)" in gain
     assert "36 %, is nearer to ours with 0.204 M weights (38.0 %) than with 25.6 M (55.0 %)" in size
 
 
 def test_sentences_say_the_opposite_of_opposite_numbers():
-    _, gain, size = table1.verdict(
+    _, gain, cause, size = table1.verdict(
         "cifar10",
         _records({"s-fc/sgd": 58, "s-fc/beta-lasso-50": 61, "3-fc/sgd": 40, "small": 10}),
         _THEIRS,
     )
-    assert "+3.0 points from SGD on the same S-FC, unlike in the report (-3)" in gain
+    assert "+3.0 points from SGD on the same S-FC, unlike in the report (−3)" in gain
+    assert "a likely cause is λ" in cause
     assert "nearer to ours with 25.6 M weights (40.0 %) than with 0.204 M (10.0 %)" in size
 
 
@@ -181,7 +182,7 @@ def test_figure_1_says_what_is_left_and_where_it_grew():
     }
     left, grown = figure1.sentences(found, "cifar10")
     assert left == (
-        "cifar10: of the first layer are left SGD 100 %, β = 0 100 %, β = 1 30 %, β = 50 20 %;"
-        " least by β = 50."
+        "cifar10: of the first layer are left SGD 100\u00a0%, β = 0 100\u00a0%, β = 1 30.0\u00a0%,"
+        " β = 50 20.0\u00a0%; least by β = 50."
     )
     assert grown == "cifar10: bursts of regrowth by more than 10 % there: β = 50 (1)."

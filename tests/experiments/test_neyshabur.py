@@ -138,7 +138,7 @@ def test_table1_shares_the_long_runs_of_table2(tmp_path):
     ("ours", "lam", "said"),
     [
         (64.0, 2e-5, "β = 1 is +1.00 points from SGD, as in the paper (+3.89)."),
-        (61.0, 2e-5, "β = 1 is -2.00 points from SGD, unlike in the paper (+3.89)."),
+        (61.0, 2e-5, "β = 1 is −2.00 points from SGD, unlike in the paper (+3.89)."),
         (61.0, 1e-5, "the smallest was chosen: less might be better still."),
     ],
 )
@@ -345,7 +345,7 @@ def test_figure5_says_what_larger_kernels_cost():
         "beta-lasso": {3: [record(61)], 9: [record(58)], 15: []},
     }
     cost, gain = figure5.sentences("cifar10", methods)
-    assert "-10.00 points (the paper -3.02) by SGD and -3.00 points (the paper -2.30)" in cost
+    assert "−10.00 points (the paper −3.02) by SGD and −3.00 points (the paper −2.30)" in cost
     assert "+1.00 at 3 (the paper +0.24), +8.00 at 9 (the paper +0.96)" in gain
 
 
@@ -364,8 +364,8 @@ def test_the_interval_is_students_of_the_paired_differences(pairs):
 @pytest.mark.parametrize(
     ("permuted", "verdict"),
     [
-        ((60.5, 59.0, 60.2), "changes -0.10 points (0 lies in the 95 % interval"),
-        ((50.1, 50.0, 50.2), "changes -9.90 points (0 lies outside the 95 % interval"),
+        ((60.5, 59.0, 60.2), "changes −0.10 points (0 lies in the 95 % interval"),
+        ((50.1, 50.0, 50.2), "changes −9.90 points (0 lies outside the 95 % interval"),
     ],
 )
 def test_permutation_says_whether_the_difference_is_more_than_chance(permuted, verdict):

@@ -103,7 +103,7 @@ def test_table_2_says_whether_the_published_order_holds():
     broken = table2.order("cifar10", _found(conv=67, local=68, beta=61, sgd=62, fc=55))
     assert "S-LOCAL 68.00 > S-CONV 67.00" in broken[0]
     assert "(not the published order)" in broken[0]
-    assert "is -1.00 points from SGD" in broken[1]
+    assert "is −1.00 points from SGD" in broken[1]
     close = _found(conv=70, local=68, beta=65, sgd=62, fc=62.1)
     close["s-fc/sgd"] += _records(62.4)
     close["3-fc/sgd"] += _records(62.5)

@@ -120,14 +120,14 @@ def test_rivals_are_ranked_and_the_gap_has_the_sign_it_has():
         "β-LASSO is number 1 of 3 at equal density and epochs, +3.00 ± 2.00 points from the best"
         " rival, RigL."
     )
-    assert "leaves 1.8 % of the weights and its rivals 2 %" in ranked
+    assert "leaves 1.80\u00a0% of the weights and its rivals 2.00\u00a0%" in ranked
     assert "β-LASSO 64.00, RigL 61.00, random 50.00" in ranked
     assert "β-LASSO 0.50 as the algorithm" in cost
     assert "(0.25 if none" in cost
     behind = _row("β-LASSO", record(55, 18))
     first, ranked, _ = rivals.verdict(behind, dense, [random, rigl], 1000)
     assert (
-        "number 2 of 3 at equal density and epochs, -6.00 points from the best rival, RigL" in first
+        "number 2 of 3 at equal density and epochs, −6.00 points from the best rival, RigL" in first
     )
     assert "RigL 61.00, β-LASSO 55.00, random 50.00" in ranked
 
@@ -161,13 +161,13 @@ def _points(values: list[float], method: str = "SGD") -> list[length_and_width.P
     ("values", "said"),
     [
         ([50, 60, 61], "it never falls by more than seeds differ"),
-        ([50, 60, 58], "it falls from 20 to 30 (-2.00), and does not rise again"),
+        ([50, 60, 58], "it falls from 20 to 30 (−2.00), and does not rise again"),
         (
             [50, 60, 58, 59],
-            "it falls from 20 to 30 (-2.00), and rises again after that: a double descent",
+            "it falls from 20 to 30 (−2.00), and rises again after that: a double descent",
         ),
-        ([60, 50, 40], "it falls from 10 to 30 (-20.00), and does not rise again"),
-        ([50, 40, 45, 20], "it falls from 10 to 20 (-10.00), and rises again"),
+        ([60, 50, 40], "it falls from 10 to 30 (−20.00), and does not rise again"),
+        ([50, 40, 45, 20], "it falls from 10 to 20 (−10.00), and rises again"),
     ],
 )
 def test_a_double_descent_is_named_where_there_is_one(values, said):
@@ -190,10 +190,10 @@ def test_a_fall_within_what_seeds_differ_by_is_none():
     # Neighbours differ by less than that, the ends of the slope do not.
     slope = points((60, 60.7), (59.3, 60), (58.6, 59.3), (62, 62.7))
     (sentence,) = length_and_width.described(slope, lambda p: p.epochs, "epochs")
-    assert "it falls from 10 to 30 (-1.40), and rises again" in sentence
+    assert "it falls from 10 to 30 (−1.40), and rises again" in sentence
     steady = points((51, 51.1), (61, 61.1), (60, 60.1), (64, 64.1))
     (sentence,) = length_and_width.described(steady, lambda p: p.epochs, "epochs")
-    assert "it falls from 20 to 30 (-1.00), and rises again" in sentence
+    assert "it falls from 20 to 30 (−1.00), and rises again" in sentence
 
 
 def test_lengths_and_widths_are_those_of_the_scale():
@@ -226,11 +226,12 @@ def _found(sgd: float, ours: float, res_sgd: float, res_ours: float) -> residual
 
 def test_the_gain_on_each_network_has_its_own_sign():
     gains, left = residual.verdict(_found(62, 64, 63, 61))
-    assert "+2.00 points on S-FC and -2.00 points on the residual MLP" in gains
+    assert "+2.00 points on S-FC and −2.00 points on the residual MLP" in gains
     assert "the best of the four is S-FC by β-LASSO, β = 50, 64.00 %" in gains
-    assert "20 weights (2 %) on S-FC and 30 weights (3 %) on the residual MLP" in left
+    kept = "20 weights (2.00\u00a0%) on S-FC and 30 weights (3.00\u00a0%) on the residual MLP"
+    assert kept in left
     gains, _ = residual.verdict(_found(62, 61, 66, 63))
-    assert "-1.00 points on S-FC and -3.00 points on the residual MLP" in gains
+    assert "−1.00 points on S-FC and −3.00 points on the residual MLP" in gains
     assert "the best of the four is the residual MLP by SGD, 66.00 %" in gains
 
 
@@ -250,9 +251,9 @@ def _target(native: float, carried: float, random: float, local: float) -> trans
 def test_carried_connections_are_held_against_native_random_and_local_ones():
     carried, own = transfer.verdict("cifar100", _target(35, 34, 25, 36))
     assert carried.startswith("cifar100, on connections learned on cifar10: 34.50 ± 0.71 %;")
-    assert "-1.00 ± 1.00 points from its own" in carried
-    assert "+9.00 ± 1.00 points from random places, -2.00 ± 1.00 points from local" in carried
-    assert "+10.00 ± 1.00 points from random places, -1.00 ± 1.00 points from local" in own
+    assert "−1.00 ± 1.00 points from its own" in carried
+    assert "+9.00 ± 1.00 points from random places, −2.00 ± 1.00 points from local" in carried
+    assert "+10.00 ± 1.00 points from random places, −1.00 ± 1.00 points from local" in own
     table = transfer.table("cifar100", _target(35, 37, 25, 36))
     by_name = {row[0]: row for row in table.rows}
     assert by_name["learned on cifar100"][2] == "–"
@@ -266,7 +267,7 @@ def test_a_row_without_a_finished_run_says_why():
 
 
 def test_cells():
-    assert cells.gap([1.0], [3.0, 4.0]) == "-2.50 points"
+    assert cells.gap([1.0], [3.0, 4.0]) == "−2.50 points"
     assert cells.mean_accuracy([record(50), FAILED]) == 50
     assert (
         cells.chosen(record(1, method="lasso", lam=1e-5)) == "rate 0.1, λ first 1e-05, rest 1e-05"

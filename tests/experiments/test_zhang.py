@@ -205,11 +205,11 @@ def test_figure_2_counts_the_trials_that_recover_the_tree(tmp_path):
     assert lab.asked.items() <= tree_asks(lab).items()  # the runs of Figure 1
     weight, local, _ = outcome.sentences
     assert "WeightNet: the relative error of its first level falls from 1.1" in weight
-    assert "to 0.05 at 4,096 (medians of " in weight
+    assert "to 0.050 at 4,096 (medians of " in weight
     assert " and 2 trials; the paper's trial: 0.11); 2 of 2 trials" in weight
     assert "the paper's trial: 0.011" in local
     rows = {row[:2]: row for row in outcome.exhibits[-1].rows}
-    assert rows["WeightNet", "512"][3:] == ("1.1", "1.4", "1.6", "0", "0.02", "0.082")
+    assert rows["WeightNet", "512"][3:] == ("1.1", "1.4", "1.6", "0", "0.020", "0.082")
     assert rows["LocalNet", "128"][4] == "–"
 
     name = measure_name(tree_weights.recovery)
@@ -346,11 +346,11 @@ def test_table_2_has_the_published_rows_beside_ours(tmp_path):
     rows = {row[:3]: row[4:] for row in table.rows}
     assert rows["cifar10", "1,000", "LocalNet"] == (
         *("80.00 ± 0.00", "47.19", "60.00 ± 0.00", "28.29"),
-        *("-25 %", "-40 %"),
+        *("−25 %", "−40 %"),
     )
     assert rows["mnist", "10,000", "ConvNet (notebooks only)"][1::2] == (
         *("98.75", "92.23"),
-        "-7 %",
+        "−7 %",
     )
 
 
@@ -367,7 +367,7 @@ def test_table_2_says_which_network_is_more_robust_and_whether_the_paper_does(tm
         "takes 19 % of WeightNet's right answers and 18 % of LocalNet's: about the same" in said[0]
     )
     assert "(and so in the paper, where it takes 19 and 18 %)" in said[0]
-    assert "mnist: from 1,000 to 10,000 samples that share changes by: WeightNet -4" in said[2]
+    assert "mnist: from 1,000 to 10,000 samples that share changes by: WeightNet −4" in said[2]
     assert "24 % of WeightNet's right answers and 40 % of LocalNet's: LocalNet loses" in said[3]
 
     reverse = attacked(lambda c: (0.8, 0.2 if c.model == "zhang-weight" else 0.7))

@@ -101,6 +101,11 @@ def fixed(value: float | None, decimals: int = 2) -> str:
     return MISSING if value is None else f"{value:.{decimals}f}".replace("-", "−")
 
 
+def signed(value: float, decimals: int = 2) -> str:
+    """A difference with its sign, a true minus: +0.07, −12.77."""
+    return f"{value:+.{decimals}f}".replace("-", "−")
+
+
 def duration(seconds: float | None) -> str:
     """A time span in the two units that matter: 2 h 05 min, 3 min 20 s, 12 s."""
     if seconds is None:

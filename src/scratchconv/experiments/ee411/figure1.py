@@ -16,6 +16,7 @@ from scratchconv.experiments.ee411.table1 import ROWS, Row, runs
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur import figure3
 from scratchconv.lab import Exhibit, Lab, Outcome, Picture, RunRecord, Table
+from scratchconv.report import wording
 
 LINES = tuple(row for row in ROWS if row.model == "s-fc")
 _LAYERS = ("first layer", "second layer", "last layer")
@@ -37,7 +38,7 @@ def reproduce(lab: Lab) -> Outcome:
 def sentences(found: Found, data: str) -> list[str]:
     """What is left of the first layer by each method, and which of them keeps least."""
     left = {row: density(record, 0) for row, record in found.items()}
-    said = ", ".join(f"{_method(row)} {100 * left[row]:.3g} %" for row in found)
+    said = ", ".join(f"{_method(row)} {wording.percent(left[row])}" for row in found)
     least = min(left, key=lambda row: left[row])
     bursts = {row: len(figure3.bursts(*figure3.curve(record, 0))) for row, record in found.items()}
     growing = [f"{_method(row)} ({count})" for row, count in bursts.items() if count]
@@ -89,13 +90,13 @@ def table(found: Found, data: str) -> Table:
         (
             _method(row),
             *(
-                f"{count:,} ({100 * density(record, layer):.3g} %)"
+                f"{count:,} ({wording.percent(density(record, layer))})"
                 for layer, count in enumerate(record.nonzeros())
             ),
         )
         for row, record in found.items()
     ]
-    theirs = (f"{100 * figure3.published_density(data, layer):.3g} %" for layer in range(3))
+    theirs = (wording.percent(figure3.published_density(data, layer)) for layer in range(3))
     rows.append(("the paper's S-FC, β = 50", *theirs))
     return Table(f"Weights left at the end, {data}", ("training", *_LAYERS), tuple(rows))
 
@@ -110,4 +111,5 @@ EXPERIMENT = Experiment(
     source="EE-411 reproduction report, Figure 1",
     datasets=("cifar10", "cifar100"),
     reproduce=reproduce,
+    laptop_minutes=22,
 )

@@ -121,9 +121,9 @@ def bounds_table(data: str, records: dict[str, RunRecord]) -> Table:
                     f"{of['k']:,}",
                     f"{_bits(values):,}",
                     f"{100 * of['training_error']:.2f} %",
-                    f"{values['gap']:.3g}",
-                    f"{values['sharp_gap']:.3g}",
-                    f"{of['training_error'] + values['sharp_gap']:.3g}",
+                    f"{values['gap']:#.3g}",
+                    f"{values['sharp_gap']:#.3g}",
+                    f"{of['training_error'] + values['sharp_gap']:#.3g}",
                     f"{100 - record.accuracy():.2f} %",
                 )
             )
@@ -206,9 +206,9 @@ def sentences(data: str, records: dict[str, RunRecord]) -> list[str]:
     least = min(smallest.items(), key=lambda item: item[1])
     said.append(
         f"{data}: the bounds of {', '.join(telling)} are below an error of 1, the least is"
-        f" {least[1]:.3g} ({least[0]})."
+        f" {least[1]:#.3g} ({least[0]})."
         if telling
-        else f"{data}: every bound is vacuous, the least being {least[1]:.3g} ({least[0]})."
+        else f"{data}: every bound is vacuous, the least being {least[1]:#.3g} ({least[0]})."
     )
     return said
 

@@ -18,6 +18,7 @@ from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import INK, MUTED, colour, label_axes, legend_below, new_figure
 from scratchconv.experiments.neyshabur.table2_runs import table2_records
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table
+from scratchconv.report import wording
 
 _PAPER_ALPHA = 230
 """That of the paper's reference lines; not stated, it follows from them, as do 25α hidden units."""
@@ -154,9 +155,9 @@ def table(found: dict[str, RunRecord]) -> Table:
                     data,
                     _LAYERS[index],
                     f"{layer['nonzero']:,}",
-                    f"{100 * layer['nonzero'] / layer['size']:.3g} %",
+                    wording.percent(layer["nonzero"] / layer["size"]),
                     f"{theirs[data][index]:,}",
-                    f"{100 * published_density(data, index):.3g} %",
+                    wording.percent(published_density(data, index)),
                 )
             )
     columns = ("data", "layer", "non-zeros: ours", "of all", "the paper", "of all")
@@ -188,7 +189,7 @@ def sentences(data: str, record: RunRecord) -> list[str]:
         place = "more than S-LOCAL's {S-LOCAL:,}"
     said = [
         f"{data}: of {counts[0]:,} first-layer weights {end:,} are left"
-        f" ({100 * end / counts[0]:.3g} %): {place.format(**lines)}."
+        f" ({wording.percent(end / counts[0])}): {place.format(**lines)}."
     ]
     found = bursts(epochs, counts)
     if found:
@@ -203,9 +204,9 @@ def sentences(data: str, record: RunRecord) -> list[str]:
     layers: list[dict[str, Any]] = record.result["layers"]
     second, last = (layer["nonzero"] / layer["size"] for layer in layers[1:])
     said.append(
-        f"{data}: {100 * second:.3g} % of the second layer and {100 * last:.3g} % of the last are"
-        f" left (the paper: {100 * published_density(data, 1):.3g} % and"
-        f" {100 * published_density(data, 2):.3g} %)."
+        f"{data}: {wording.percent(second)} of the second layer and {wording.percent(last)} of the"
+        f" last are left (the paper: {wording.percent(published_density(data, 1))} and"
+        f" {wording.percent(published_density(data, 2))})."
     )
     return said
 

@@ -26,7 +26,8 @@ from scratchconv.experiments.figures import (
     new_figure,
 )
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
-from scratchconv.report.wording import plural
+from scratchconv.report import wording
+from scratchconv.report.wording import plural, signed
 from scratchconv.training import RunConfig
 
 METHODS = (("SGD", "sgd"), ("β-LASSO, β = 50", "beta-lasso"))
@@ -210,15 +211,15 @@ def sentences(data: str, methods: dict[str, dict[int, list[RunRecord]]]) -> list
         losses = {}
         for method, of in means.items():
             paper = theirs[method][str(large)] - theirs[method][str(small)]
-            losses[method] = f"{of[large] - of[small]:+.2f} points (the paper {paper:+.2f})"
+            losses[method] = f"{signed(of[large] - of[small])} points (the paper {signed(paper)})"
         said.append(
             f"{data}: from kernels of {small} to kernels of {large} accuracy changes by"
             f" {losses['sgd']} by SGD and {losses['beta-lasso']} by β-LASSO."
         )
     if shared:
         gains = ", ".join(
-            f"{means['beta-lasso'][kernel] - means['sgd'][kernel]:+.2f} at {kernel} (the paper"
-            f" {theirs['beta-lasso'][str(kernel)] - theirs['sgd'][str(kernel)]:+.2f})"
+            f"{signed(means['beta-lasso'][kernel] - means['sgd'][kernel])} at {kernel}"
+            f" (the paper {signed(theirs['beta-lasso'][str(kernel)] - theirs['sgd'][str(kernel)])})"
             for kernel in shared
         )
         said.append(f"{data}: β-LASSO's gain on SGD in points: {gains}.")
@@ -245,7 +246,7 @@ def _left(records: list[RunRecord]) -> str:
         sum(record.nonzeros()) / sum(int(layer["size"]) for layer in record.result["layers"])
         for record in records
     ]
-    return f"{100 * statistics.mean(shares):.3g} %"
+    return wording.percent(statistics.mean(shares))
 
 
 def _runs(found: Found) -> int:

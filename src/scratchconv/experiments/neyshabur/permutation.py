@@ -21,6 +21,7 @@ from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
 from scratchconv.experiments.neyshabur.table2_runs import table2_runs
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, mean_and_deviation, percent
+from scratchconv.report.wording import signed
 
 NETWORKS = (
     ("S-FC, SGD", "s-fc", "sgd"),
@@ -128,8 +129,10 @@ def table(found: Found) -> Table:
                     data,
                     percent([record.accuracy() for record in pairs.plain]),
                     percent([record.accuracy() for record in pairs.permuted]),
-                    mean_and_deviation(differences, "{:+.2f}").replace("± +", "± "),
-                    "–" if between is None else f"{between[0]:+.2f} to {between[1]:+.2f}",
+                    mean_and_deviation(differences, "{:+.2f}")
+                    .replace("± +", "± ")
+                    .replace("-", "−"),
+                    "–" if between is None else f"{signed(between[0])} to {signed(between[1])}",
                 )
             )
     n = len(next(iter(next(iter(found.values())).values())).plain)
@@ -154,7 +157,7 @@ def sentences(data: str, by_title: dict[str, Pairs]) -> list[str]:
             verdict = "0 lies in the 95 % interval of the mean"
         else:
             verdict = "0 lies outside the 95 % interval of the mean"
-        said.append(f"{data}, {title}: permuting pixels changes {mean:+.2f} points ({verdict}).")
+        said.append(f"{data}, {title}: permuting pixels changes {signed(mean)} points ({verdict}).")
     return said
 
 

@@ -18,7 +18,7 @@ from scratchconv import models, published
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, accuracy_cell
-from scratchconv.report.wording import plural
+from scratchconv.report.wording import plural, signed
 from scratchconv.training import RunConfig
 
 NETWORKS = (
@@ -149,9 +149,9 @@ def sentences(lab: Lab, data: str, found: Found) -> list[str]:
         more = "as much as" if near == shared else "more than" if near > shared else "less than"
         said.append(
             f"{data}, {family.upper()}-*, {plural(lab.scale.long, 'epoch')}: local connections are"
-            f" worth {near:+.2f} points, {more} sharing weights, {shared:+.2f} (in the paper"
-            f" {_theirs(data, local[0]) - _theirs(data, full[0]):+.2f} and"
-            f" {_theirs(data, conv[0]) - _theirs(data, local[0]):+.2f})."
+            f" worth {signed(near)} points, {more} sharing weights, {signed(shared)}"
+            f" (in the paper {signed(_theirs(data, local[0]) - _theirs(data, full[0]))} and"
+            f" {signed(_theirs(data, conv[0]) - _theirs(data, local[0]))})."
         )
     longer = {
         network: accuracy[model, "long"] - accuracy[model, "short"]
@@ -159,7 +159,7 @@ def sentences(lab: Lab, data: str, found: Found) -> list[str]:
         if {(model, "long"), (model, "short")} <= accuracy.keys()
     }
     if longer:
-        gains = ", ".join(f"{network} {gain:+.2f}" for network, gain in longer.items())
+        gains = ", ".join(f"{network} {signed(gain)}" for network, gain in longer.items())
         said.append(
             f"{data}: {plural(lab.scale.long, 'epoch')} instead of {lab.scale.short} change the"
             f" accuracy by {gains} points; settings were chosen at one of the two lengths."

@@ -16,7 +16,8 @@ from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur.table2_runs import table2_runs
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
-from scratchconv.report.wording import listed, plural, ranked
+from scratchconv.report import wording
+from scratchconv.report.wording import listed, plural, ranked, signed
 
 # Best to worst in the paper, on CIFAR-10.
 ROWS = (
@@ -99,7 +100,7 @@ def kept_table(found: Found) -> Table:
                     data,
                     _chosen(records[0]),
                     f"{kept:,.0f}",
-                    f"{100 * density:.3g} %",
+                    wording.percent(density),
                     percent([record.accuracy("train") for record in records]),
                     f"{statistics.mean(record.result['seconds'] for record in records):.0f}",
                 )
@@ -116,7 +117,7 @@ def kept_table(found: Found) -> Table:
     )
     note = (
         "Settings are those of the best validation accuracy, where the grids of"
-        " `experiments/settings.py` have more than one at this scale."
+        " experiments/settings.py have more than one at this scale."
     )
     return Table("What was chosen, and what is left", columns, tuple(rows), note)
 
@@ -140,8 +141,8 @@ def order(data: str, records: dict[str, list[RunRecord]]) -> list[str]:
     )
     return [
         f"{data}: {said} ({verdict}).",
-        f"{data}: β = 50 is {means[ours] - means[theirs]:+.2f} points from SGD on the same S-FC;"
-        f" its first layer keeps {kept:,.0f} weights, S-LOCAL's has"
+        f"{data}: β = 50 is {signed(means[ours] - means[theirs])} points from SGD on the same"
+        f" S-FC; its first layer keeps {kept:,.0f} weights, S-LOCAL's has"
         f" {of_local / max(1.0, kept):.1f} times as many.",
     ]
 
@@ -163,8 +164,8 @@ def against_sgd(
         published_gain = theirs[ours][data] - theirs[sgd][data]
         same = "as" if (gain > 0) == (published_gain > 0) else "unlike"
         said = (
-            f"{data}: β = {beta} is {gain:+.2f} points from SGD,"
-            f" {same} in the paper ({published_gain:+.2f})"
+            f"{data}: β = {beta} is {signed(gain)} points from SGD,"
+            f" {same} in the paper ({signed(published_gain)})"
         )
         chosen = records[ours][0]
         if (chosen.setting("lam_first"), chosen.setting("lam")) == smallest:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from scratchconv.lab import RunRecord
+from scratchconv.report.wording import signed
 
 
 def finished(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -35,11 +36,6 @@ def weights(count: float) -> str:
     return f"{count:,.0f}"
 
 
-def share(value: float) -> str:
-    """A share as `2.09 %`."""
-    return f"{100 * value:.3g} %"
-
-
 def seconds(records: Sequence[RunRecord]) -> str:
     """Mean seconds of training; three digits."""
     spent = [float(record.result["seconds"]) for record in finished(records)]
@@ -53,6 +49,6 @@ def gap(ours: Sequence[float], theirs: Sequence[float]) -> str:
     """
     difference = statistics.mean(ours) - statistics.mean(theirs)
     if min(len(ours), len(theirs)) < 2:
-        return f"{difference:+.2f} points"
+        return f"{signed(difference)} points"
     deviation = math.hypot(statistics.stdev(ours), statistics.stdev(theirs))
-    return f"{difference:+.2f} ± {deviation:.2f} points"
+    return f"{signed(difference)} ± {deviation:.2f} points"

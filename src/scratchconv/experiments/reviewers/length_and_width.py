@@ -33,6 +33,8 @@ from scratchconv.experiments.reviewers import cells
 from scratchconv.experiments.reviewers.curves_figure import Curve, Panel, curves_figure
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
 from scratchconv.lab.scales import Scale
+from scratchconv.report import wording
+from scratchconv.report.wording import signed
 from scratchconv.training import RunConfig
 
 METHODS = ("SGD", "β-LASSO, β = 50")
@@ -158,7 +160,7 @@ def described(points: Sequence[Point], where: Callable[[Point], int], unit: str)
             again = any(_is_below(low, later, means, errors) for later in after)
             shape = (
                 f"it falls from {where(mine[high])} to {where(mine[low])}"
-                f" ({means[low] - means[high]:+.2f}), and "
+                f" ({signed(means[low] - means[high])}), and "
                 + ("rises again after that: a double descent" if again else "does not rise again")
             )
         fits = [cells.mean_accuracy(point.records, "train") for point in mine]
@@ -219,7 +221,7 @@ def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> T
                 cells.weights(point.size),
                 percent(point.accuracies()),
                 percent(point.accuracies("train")),
-                cells.share(left / point.size),
+                wording.percent(left / point.size),
                 cells.chosen(records[0]),
                 cells.seconds(records),
                 str(len(records)),

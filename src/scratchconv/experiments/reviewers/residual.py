@@ -20,6 +20,7 @@ from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.half_size import half_size
 from scratchconv.experiments.reviewers import cells
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, mean_and_deviation, percent
+from scratchconv.report import wording
 
 NETWORKS = (("S-FC", "s-fc"), ("residual MLP", "res-mlp"))
 _METHODS = (("SGD", settings.sgd), ("β-LASSO, β = 50", settings.beta_lasso))
@@ -56,7 +57,7 @@ def verdict(found: Found) -> list[str]:
         gains[network] = cells.gap(_accuracies(ours), _accuracies(sgd))
         first = statistics.mean(record.nonzeros()[0] for record in ours)
         size = ours[0].result["layers"][0]["size"]
-        kept[network] = f"{cells.weights(first)} weights ({cells.share(first / size)})"
+        kept[network] = f"{cells.weights(first)} weights ({wording.percent(first / size)})"
     by_network = [f"{gains[network]} on {_the(network)}" for network, _ in NETWORKS]
     left = [f"{kept[network]} on {_the(network)}" for network, _ in NETWORKS]
     best = max(found, key=lambda key: cells.mean_accuracy(found[key]))
@@ -83,7 +84,7 @@ def table(found: Found, data: str) -> Table:
                 percent(_accuracies(records)),
                 percent([record.accuracy("train") for record in records]),
                 cells.weights(size),
-                cells.share(left / size),
+                wording.percent(left / size),
                 cells.weights(first),
                 mean_and_deviation(spread),
                 cells.chosen(records[0]),

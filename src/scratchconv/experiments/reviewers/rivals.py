@@ -40,6 +40,7 @@ from scratchconv.experiments.reviewers.operations import inference, operations
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
 from scratchconv.lab.lab import measured
 from scratchconv.pruning import iterative_rounds
+from scratchconv.report import wording
 from scratchconv.training import RunConfig
 
 _OURS, _DENSE = "β-LASSO, β = 50", "SGD, dense"
@@ -135,7 +136,7 @@ def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str
     rows = sorted([ours, *rivals], key=lambda row: -statistics.mean(row.accuracies()))
     place, best = rows.index(ours) + 1, next(row for row in rows if row is not ours)
     kept = [row.nonzeros() / size for row in rivals]
-    between = dict.fromkeys((cells.share(min(kept)), cells.share(max(kept))))
+    between = dict.fromkeys((wording.percent(min(kept)), wording.percent(max(kept))))
     said = ", ".join(f"{row.method} {statistics.mean(row.accuracies()):.2f}" for row in rows)
     ahead = cells.gap(ours.accuracies(), best.accuracies())
     cheapest = min(rivals, key=Row.training_flops)
@@ -143,8 +144,8 @@ def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str
         f"β-LASSO is number {place} of {len(rows)} at equal density and epochs, {ahead} from the"
         " best rival,"
         f" {best.method}.",
-        f"Test accuracy in percent, where β-LASSO leaves {cells.share(ours.nonzeros() / size)} of"
-        f" the weights and its rivals {' to '.join(between)}: {said}; with all of"
+        f"Test accuracy in percent, where β-LASSO leaves {wording.percent(ours.nonzeros() / size)}"
+        f" of the weights and its rivals {' to '.join(between)}: {said}; with all of"
         f" them, by SGD: {statistics.mean(dense.accuracies()):.2f}.",
         f"Operations of the training, in units of dense SGD: β-LASSO"
         f" {_relative(ours, dense):.2f} as the algorithm is stated, whose weight gradient is of all"
@@ -167,7 +168,7 @@ def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
                 row.method + ("" if row.cut_to is None else ", cut"),
                 percent(row.accuracies()),
                 cells.weights(row.nonzeros()),
-                cells.share(row.nonzeros() / size),
+                wording.percent(row.nonzeros() / size),
                 training,
                 f"{row.inference_flops():.2e}",
                 cells.seconds(row.records),
@@ -189,10 +190,11 @@ def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
     epochs = rows[0].records[0].setting("epochs")
     rounds = iterative_rounds(epochs, 1)
     note = (
-        f"S-FC of {cells.weights(size)} weights on {data}. Rivals are given {cells.share(density)}"
-        " of them, the next step above what β-LASSO kept; an exact zero among the connections of a"
-        ' method is not counted. "Cut": the smallest weights are zeroed after training, nothing is'
-        " trained again. FLOPs are those of an implementation that skips every zero"
+        f"S-FC of {cells.weights(size)} weights on {data}. Rivals are given"
+        f" {wording.percent(density)} of them, the next step above what β-LASSO kept; an exact zero"
+        ' among the connections of a method is not counted. "Cut": the smallest weights are'
+        " zeroed after training, nothing is trained again. FLOPs are those of an"
+        " implementation that skips every zero"
         ' (scratchconv.analysis.flops); "screened" leaves out the weight gradients of zeros, which'
         " the sparse engine proves to be without effect where it can, and RigL needs now and then."
         " Seconds are of what was run, beside other runs: training with masks computes dense"

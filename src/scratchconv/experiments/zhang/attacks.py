@@ -37,6 +37,7 @@ from scratchconv.experiments.zhang.image_runs import (
 )
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, mean_and_deviation
 from scratchconv.lab.lab import measured
+from scratchconv.report.wording import signed
 
 _PICTURED = ("weight", "local")
 ALIKE = 0.02
@@ -132,7 +133,7 @@ def sentences(data: str, drawn: Sequence[Size], scores: Scores) -> list[str]:
     if len(measured_at) > 1:
         first, last = measured_at[0], measured_at[-1]
         changes = ", ".join(
-            f"{NETWORKS[n]} {100 * (losses[last, n][0] - losses[first, n][0]):+.0f} points"
+            f"{NETWORKS[n]} {signed(100 * (losses[last, n][0] - losses[first, n][0]), 0)} points"
             for n in _PICTURED
         )
         said.append(f"{data}: from {first:,} to {last:,} samples that share changes by: {changes}.")
@@ -159,7 +160,11 @@ def table(scores: Scores) -> Table:
         row = published_row(data, size, network)
         theirs = ("–", "–", "–")
         if row is not None:
-            theirs = (f"{row[0]:.2f}", f"{row[1]:.2f}", f"{-100 * loss_of(*row):+.0f} %")
+            theirs = (
+                f"{row[0]:.2f}",
+                f"{row[1]:.2f}",
+                f"{signed(-100 * loss_of(*row), 0)} %",
+            )
         clean, adversarial = (
             mean_and_deviation([100 * score[name] for score in of])
             for name in ("clean", "adversarial")
@@ -174,7 +179,7 @@ def table(scores: Scores) -> Table:
                 theirs[0],
                 adversarial,
                 theirs[1],
-                f"{-100 * loss_of(*_means(of)):+.0f} %",
+                f"{signed(-100 * loss_of(*_means(of)), 0)} %",
                 theirs[2],
             )
         )
