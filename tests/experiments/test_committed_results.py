@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scratchconv.experiments.catalogue import EXPERIMENTS
+from scratchconv.experiments.catalogue import PAGES
 from scratchconv.experiments.reproduce import draw
 from scratchconv.lab import Table
 from scratchconv.lab.scales import find_scale
@@ -13,7 +13,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 DRAWN = [
     (scale, name)
     for scale in ("laptop", "ee411", "paper")
-    for name in EXPERIMENTS
+    for name in PAGES
     if (RESULTS / scale / name / f"{name}.md").exists()
 ]
 
@@ -21,11 +21,11 @@ DRAWN = [
 @pytest.mark.parametrize(("scale", "name"), DRAWN)
 def test_committed_tables_are_those_of_the_records(scale: str, name: str) -> None:
     text = (RESULTS / scale / name / f"{name}.md").read_text(encoding="utf-8")
-    experiment = EXPERIMENTS[name]
+    experiment = PAGES[name]
     _, flag, rest = text.partition("--datasets ")
     datasets = rest.partition(" --")[0].split() if flag else experiment.datasets
     outcome, _ = draw(experiment, find_scale(scale), RESULTS / scale, datasets)
-    remedy = f"run: scratchconv reproduce {name} --scale {scale} --out results/{scale} --redraw"
+    remedy = f"make it anew: scratchconv reproduce … --scale {scale} --out results/{scale} --redraw"
     for sentence in outcome.sentences:
         assert f"- {sentence}" in text, remedy
     for exhibit in outcome.exhibits:

@@ -52,6 +52,14 @@ AS_PUBLISHED_CODE: dict[str, Experiment] = {
 }
 """Those whose published code differs from its text, as the code has them."""
 
+PAGES: dict[str, Experiment] = {
+    page.name: page
+    for name, experiment in EXPERIMENTS.items()
+    for page in (experiment, AS_PUBLISHED_CODE.get(name))
+    if page is not None
+}
+"""All that have a folder and a page of their own: as the code has it follows as the text says."""
+
 
 def find_experiment(name: str) -> Experiment:
     """The experiment of that name; raises `InvalidArgument` listing those there are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scratchconv.experiments.catalogue import EXPERIMENTS
+from scratchconv.experiments.catalogue import PAGES
 from scratchconv.lab.pages import made
 from scratchconv.lab.scales import find_scale
 
@@ -13,7 +13,7 @@ def overview(folder: Path) -> str:
     """The items under `folder`, which is named for its scale, in the order of `--list`."""
     scale = find_scale(folder.name)
     lines = [f"# Reproduced at scale {scale.name}", "", f"Scale: {scale.about}."]
-    for item in made(folder, EXPERIMENTS):
+    for item in made(folder, PAGES):
         lines += ["", f"## [{item.title}]({item.name}/{item.name}.md)", "", item.source, ""]
         lines += [f"- {sentence}" for sentence in item.sentences]
     return "\n".join([*lines, ""])

@@ -11,6 +11,7 @@ from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError, un
 from scratchconv.experiments.catalogue import (
     AS_PUBLISHED_CODE,
     EXPERIMENTS,
+    PAGES,
     as_published_code,
     find_experiment,
 )
@@ -89,8 +90,7 @@ def reproduce(
         page = write_outcome(
             lab.folder, _heading(experiment, lab), outcome, list(lab.used.values())
         )
-    names = (*EXPERIMENTS, *(code.name for code in AS_PUBLISHED_CODE.values()))
-    index = write_index(options.out, chosen.name, names)
+    index = write_index(options.out, chosen.name, PAGES)
     return index if name == "all" else page
 
 
