@@ -72,6 +72,15 @@ def test_an_epoch_to_come_counts_for_what_one_of_its_network_took(clock):
     assert "epochs 1 of 10, 10 of 10; about 0:03:30 left" in stream.getvalue()
 
 
+def test_trials_are_not_all_that_there_is_to_make():
+    progress, stream = told(terminal=False)
+    labels, configs = runs(a=10, b=10)
+    trials = {key: replace(config, skip_test=True) for key, config in configs.items()}
+    progress.plan(labels, trials, reused=1)
+    said = "2\xa0trials to make, 1 there already; the runs of what they choose follow"
+    assert said in stream.getvalue()
+
+
 def test_time_left_where_nobody_looks_at_the_runs(clock):
     """On a cluster only their ends are told."""
     progress, stream = told(terminal=False)

@@ -26,8 +26,11 @@ class LabProgress:
         self._labels, self._pace = labels, Pace(configs)
         self._count = 0
         if labels:
+            trials = all(config.skip_test for config in configs.values())
             more = f", {reused} there already" if reused else ""
-            self.console.print(f"  {plural(len(labels), 'run')} to make{more}", markup=False)
+            after = "; the runs of what they choose follow" if trials else ""
+            what = plural(len(labels), "trial" if trials else "run")
+            self.console.print(f"  {what} to make{more}{after}", markup=False)
 
     def finished(self, record: RunRecord) -> None:
         """One of the batch is finished."""
