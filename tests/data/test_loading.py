@@ -64,6 +64,22 @@ def test_idx(tmp_path, name, folder, zipped):
     np.testing.assert_array_equal(dataset.train.targets.numpy(), labels)
 
 
+def test_mnist_in_the_shape_of_cifar(tmp_path):
+    images, labels = write_idx(tmp_path / "MNIST" / "raw", zipped=True)
+    dataset = data.load("mnist-32", tmp_path, complete=False)
+    assert dataset.image == (3, 32, 32)
+    assert dataset.classes == tuple("0123456789")
+    for channel in range(3):
+        placed = dataset.train.inputs[:, channel].numpy()
+        np.testing.assert_array_equal(placed[:, 2:30, 2:30], images)
+    black = dataset.train.inputs.clone()
+    black[:, :, 2:30, 2:30] = 0
+    assert not black.any()
+    np.testing.assert_array_equal(dataset.train.targets.numpy(), labels)
+    shown = next(line for line in data.describe(tmp_path) if line.name == "mnist-32")
+    assert (shown.image, shown.found) == ((3, 32, 32), tmp_path / "MNIST" / "raw")
+
+
 @pytest.mark.parametrize("folder", [".", "svhn"])
 def test_svhn_turns_label_10_into_0(tmp_path, folder):
     images, labels = write_svhn(tmp_path / folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scratchconv.data.canvas import on_canvas
 from scratchconv.data.cifar import read_cifar
 from scratchconv.data.dataset import Dataset, Split, Task, channel_statistics
 from scratchconv.data.digits import TEST_SIZE, read_digits
@@ -42,9 +43,10 @@ def load(
     """Load a dataset from its original files.
 
     `directory` holds the files in torchvision's layout (`default_directory()` where None);
-    `digits` and `tree` need none. Sizes, shapes and labels are checked; `verify` compares the
-    md5 sums as well. `complete=False` accepts files with fewer samples than published, for
-    trials. `train_size`, `test_size`, `noise`, `shared_noise` and `seed` are those of `make_tree`,
+    `digits` and `tree` need none; `mnist-32` is MNIST on a black canvas of CIFAR's shape, 3×32×32.
+    Sizes, shapes and labels are checked; `verify` compares the md5 sums as well. `complete=False`
+    accepts files with fewer samples than published, for trials. `train_size`, `test_size`,
+    `noise`, `shared_noise` and `seed` are those of `make_tree`,
     and only the tree task reads them. Raises InvalidArgument for an unknown name, DataError where
     a file is missing or damaged.
     """
@@ -85,7 +87,11 @@ def _read_files(name: str, directory: str | Path | None) -> tuple[Split, Split]:
         return read_cifar(paths, "fine_labels", 100)
     if name == "svhn":
         return read_svhn(paths)
-    return read_idx_dataset(paths)
+    train, test = read_idx_dataset(paths)
+    if name == "mnist-32":
+        image = PUBLISHED[name].image
+        return on_canvas(train, image), on_canvas(test, image)
+    return train, test
 
 
 def _check_sizes(name: str, train: Split, test: Split, complete: bool) -> None:

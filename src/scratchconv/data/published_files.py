@@ -7,7 +7,7 @@ downloads are checked by them before a file gets its name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,16 @@ _CIFAR100_CLASSES = _words(
     tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"""
 )
 
+_MNIST = Published(
+    folders=("MNIST/raw", "."),
+    files=_MNIST_FILES,
+    downloads=_MNIST_DOWNLOADS,
+    train_size=60000,
+    test_size=10000,
+    image=(1, 28, 28),
+    classes=_DIGIT_NAMES,
+)
+
 PUBLISHED: dict[str, Published] = {
     "cifar10": Published(
         folders=("cifar-10-batches-py", "."),
@@ -187,15 +197,9 @@ PUBLISHED: dict[str, Published] = {
         image=(3, 32, 32),
         classes=_DIGIT_NAMES,
     ),
-    "mnist": Published(
-        folders=("MNIST/raw", "."),
-        files=_MNIST_FILES,
-        downloads=_MNIST_DOWNLOADS,
-        train_size=60000,
-        test_size=10000,
-        image=(1, 28, 28),
-        classes=_DIGIT_NAMES,
-    ),
+    "mnist": _MNIST,
+    # The same files, read into images of CIFAR's shape.
+    "mnist-32": replace(_MNIST, image=(3, 32, 32)),
     "fashion-mnist": Published(
         folders=("FashionMNIST/raw", "."),
         files=_FASHION_FILES,

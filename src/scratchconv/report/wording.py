@@ -20,6 +20,7 @@ _DATA = {
     "cifar100": "CIFAR-100",
     "svhn": "SVHN",
     "mnist": "MNIST",
+    "mnist-32": "MNIST (3 × 32 × 32)",
     "fashion-mnist": "Fashion-MNIST",
 }
 _NETWORKS = {"resnet18": "ResNet18"}

@@ -52,7 +52,8 @@ class RunConfig:
     """Dropout probability at the last two fully connected layers."""
 
     data: str = "cifar10"
-    """Dataset: cifar10, cifar100, svhn, mnist, fashion-mnist, digits or tree."""
+    """Dataset: cifar10, cifar100, svhn, mnist, mnist-32 (MNIST in the shape of CIFAR's images),
+    fashion-mnist, digits or tree."""
 
     data_dir: Path | None = None
     """Folder of the dataset's files; without it $SCRATCHCONV_DATA, or else a cache folder."""
