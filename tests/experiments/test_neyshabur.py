@@ -106,6 +106,22 @@ def test_table1_names_what_is_worth_more(tmp_path):
     assert not [s for s in table1.sentences(lab, "cifar10", found) if "S-*" in s]
 
 
+def test_table1_says_what_depth_and_length_are_worth(tmp_path):
+    lab = PretendedLab("table1", ("cifar10",), tmp_path)
+    cells = {("s-fc", "short"): 50, ("s-fc", "long"): 60, ("d-fc", "long"): 55}
+    cells |= {("3-fc", "short"): 50, ("3-fc", "long"): 58}
+    found = {table1.Cell(m, "cifar10", length): record(a) for (m, length), a in cells.items()}
+    depth, length = table1.sentences(lab, "cifar10", found)
+    assert "that depth is worth (in the paper): FC −5.00 (−15.01)." in depth
+    assert "40\u00a0epochs are worth instead of 10 (in the paper): S-FC +10.00 (+5.86)" in length
+    assert "3-FC +8.00 (+5.93); settings" in length
+    assert length.endswith("All gain more than there, where the shorter training is long already.")
+    found[table1.Cell("3-fc", "cifar10", "long")] = record(51)
+    _, length = table1.sentences(lab, "cifar10", found)
+    assert "3-FC +1.00 (+5.93)" in length
+    assert "All gain more" not in length
+
+
 # --- which runs are asked for, at scale laptop
 
 

@@ -30,7 +30,8 @@ NETWORKS = (
     ("S-FC", "s-fc"),
     ("3-FC", "3-fc"),
 )
-_LENGTHS = (("short", 400), ("long", 4000))
+_KINDS = ("conv", "local", "fc")
+_LENGTHS = {"short": 400, "long": 4000}
 """Fields of `Scale`, and the epochs that they stand for."""
 # Of the D-* networks, α = 15; of S-*, 150; units of 3-FC on CIFAR-10.
 _PUBLISHED_ALPHA = {"d": 15, "s": 150, "3": 14_533}
@@ -57,7 +58,7 @@ def reproduce(lab: Lab) -> Outcome:
         )
         for network, model in NETWORKS
         for data in lab.datasets
-        for length, _ in _LENGTHS
+        for length in _LENGTHS
     }
     records = lab.train({name: _run(lab, chosen[of.model], of) for name, of in cells.items()})
     found = {cells[name]: record for name, record in records.items()}
@@ -68,7 +69,7 @@ def reproduce(lab: Lab) -> Outcome:
 def accuracies(lab: Lab, found: Found) -> Table:
     """Test accuracies, ours beside the published ones."""
     theirs = published.load("neyshabur2020")["table1"]
-    cells = [(data, length, epochs) for data in lab.datasets for length, epochs in _LENGTHS]
+    cells = [(data, length, epochs) for data in lab.datasets for length, epochs in _LENGTHS.items()]
     columns = ["network"]
     for data, length, epochs in cells:
         columns += [
@@ -105,7 +106,7 @@ def weights(found: Found) -> Table:
         record = next(iter(made.values()))
         decays = " / ".join(
             f"{made[length].setting('weight_decay'):g}" if length in made else "–"
-            for length, _ in _LENGTHS
+            for length in _LENGTHS
         )
         size = sum(layer["size"] for layer in record.result["layers"])
         counted = models.parameter_count(model, alpha=_PUBLISHED_ALPHA[model[0]])
@@ -143,29 +144,51 @@ def sentences(lab: Lab, data: str, found: Found) -> list[str]:
         if cell.data == data and not record.failure
     }
     said = []
+    long = plural(lab.scale.long, "epoch")
     for family in ("s", "d"):
-        conv, local, full = ((f"{family}-{kind}", "long") for kind in ("conv", "local", "fc"))
-        if not {conv, local, full} <= accuracy.keys():
+        conv, local, full = (f"{family}-{kind}" for kind in _KINDS)
+        if not {(model, "long") for model in (conv, local, full)} <= accuracy.keys():
             continue
-        shared = accuracy[conv] - accuracy[local]
-        near = accuracy[local] - accuracy[full]
+        shared = accuracy[conv, "long"] - accuracy[local, "long"]
+        near = accuracy[local, "long"] - accuracy[full, "long"]
         more = "as much as" if near == shared else "more than" if near > shared else "less than"
         said.append(
-            f"{data}, {family.upper()}-*, {plural(lab.scale.long, 'epoch')}: local connections are"
+            f"{data}, {family.upper()}-*, {long}: local connections are"
             f" worth {signed(near)} points, {more} sharing weights, {signed(shared)}"
-            f" (in the paper {signed(_theirs(data, local[0]) - _theirs(data, full[0]))} and"
-            f" {signed(_theirs(data, conv[0]) - _theirs(data, local[0]))})."
+            f" (in the paper {signed(_theirs(data, local) - _theirs(data, full))} and"
+            f" {signed(_theirs(data, conv) - _theirs(data, local))})."
         )
+    deeper = [kind for kind in _KINDS if {(f"{f}-{kind}", "long") for f in "ds"} <= accuracy.keys()]
+    if deeper:
+        gains = ", ".join(
+            f"{kind.upper()}"
+            f" {signed(accuracy[f'd-{kind}', 'long'] - accuracy[f's-{kind}', 'long'])}"
+            f" ({signed(_theirs(data, f'd-{kind}') - _theirs(data, f's-{kind}'))})"
+            for kind in deeper
+        )
+        said.append(f"{data}, {long}: points that depth is worth (in the paper): {gains}.")
     longer = {
-        network: accuracy[model, "long"] - accuracy[model, "short"]
+        (network, model): accuracy[model, "long"] - accuracy[model, "short"]
         for network, model in NETWORKS
         if {(model, "long"), (model, "short")} <= accuracy.keys()
     }
     if longer:
-        gains = ", ".join(f"{network} {signed(gain)}" for network, gain in longer.items())
+        theirs = {
+            model: _theirs(data, model) - _theirs(data, model, "short") for _, model in longer
+        }
+        gains = ", ".join(
+            f"{network} {signed(gain)} ({signed(theirs[model])})"
+            for (network, model), gain in longer.items()
+        )
+        cause = (
+            " All gain more than there, where the shorter training is long already."
+            if all(gain > theirs[model] for (_, model), gain in longer.items())
+            and lab.scale.long < _LENGTHS["short"]
+            else ""
+        )
         said.append(
-            f"{data}: {plural(lab.scale.long, 'epoch')} instead of {lab.scale.short} change the"
-            f" accuracy by {gains} points; settings were chosen at one of the two lengths."
+            f"{data}: points that {long} are worth instead of {lab.scale.short} (in the paper):"
+            f" {gains}; settings were chosen at one of the two lengths.{cause}"
         )
     return said
 
@@ -186,8 +209,8 @@ def _run(lab: Lab, chosen: RunConfig, cell: Cell) -> RunConfig:
     )
 
 
-def _theirs(data: str, model: str) -> float:
-    return float(published.load("neyshabur2020")["table1"][model][f"{data}_4000"])
+def _theirs(data: str, model: str, length: str = "long") -> float:
+    return float(published.load("neyshabur2020")["table1"][model][f"{data}_{_LENGTHS[length]}"])
 
 
 EXPERIMENT = Experiment(
