@@ -72,6 +72,17 @@ def test_an_epoch_to_come_counts_for_what_one_of_its_network_took(clock):
     assert "epochs 1 of 10, 10 of 10; about 0:03:30 left" in stream.getvalue()
 
 
+def test_an_epoch_of_ten_times_the_samples_counts_for_ten(clock):
+    progress, stream = told(terminal=False)
+    labels, configs = runs(a=10, b=10)
+    sizes = {"a": 1_000, "b": 10_000}
+    configs = {key: replace(config, train_size=sizes[key]) for key, config in configs.items()}
+    progress.plan(labels, configs, reused=0)
+    clock[0] = 5.0
+    progress.finished(ended("a", seconds=5.0))
+    assert "about 0:00:50 left" in stream.getvalue()
+
+
 def test_trials_are_not_all_that_there_is_to_make():
     progress, stream = told(terminal=False)
     labels, configs = runs(a=10, b=10)

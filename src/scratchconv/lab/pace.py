@@ -13,9 +13,9 @@ from scratchconv.training import RunConfig
 class Pace:
     """Times the runs of a batch, given their settings by key, from now on.
 
-    Networks differ by a factor of ten in what an epoch takes: one of a kind that was timed counts
-    for what that took, one of another kind for the mean. How many runs are made at once follows
-    from how much was made since the batch began.
+    Networks differ by a factor of ten in what a step takes: one of a kind that was timed counts for
+    what that took, one of another kind for the mean. How many runs are made at once follows from
+    how much was made since the batch began.
     """
 
     def __init__(self, configs: Mapping[str, RunConfig]) -> None:
@@ -50,14 +50,15 @@ class Pace:
         timed = defaultdict(list)
         for key in self._reached:
             if epoch := self._epoch_seconds(key):
-                timed[_kind(self._configs[key])].append(epoch)
+                config = self._configs[key]
+                timed[_kind(config)].append(epoch / _steps(config))
         if not timed:
             return None
         of_kind = {kind: mean(seconds) for kind, seconds in timed.items()}
         of_others = mean(of_kind.values())
         made = to_make = 0.0
         for key, config in self._configs.items():
-            epoch = of_kind.get(_kind(config), of_others)
+            epoch = of_kind.get(_kind(config), of_others) * _steps(config)
             (_, before), (_, done) = self._begun.get(key, (0, 0)), self._reached.get(key, (0, 0))
             made += epoch * (done - before)
             to_make += epoch * (config.epochs - done)
@@ -74,5 +75,10 @@ class Pace:
 
 
 def _kind(config: RunConfig) -> Hashable:
-    size = (config.alpha, config.params)
+    size = (config.alpha, config.params, config.batch_size)
     return (config.model, size, config.data, config.method, config.beta, config.pruning)
+
+
+def _steps(config: RunConfig) -> float:
+    """Steps of an epoch; a dataset that is taken whole counts as one of 50,000 samples."""
+    return (config.train_size or 50_000) / config.batch_size
