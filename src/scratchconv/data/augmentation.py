@@ -41,7 +41,7 @@ _DEFAULTS = {
     "svhn": Augmentation(crop=4),
     # 2: its digits are centred, with 4 empty pixels around them; larger shifts would cut some.
     "mnist": Augmentation(crop=2),
-    "mnist-32": Augmentation(crop=4),  # there are six
+    "mnist-32": Augmentation(crop=4),  # around them are 6 here
     "fashion-mnist": Augmentation(flip=True, crop=2),
 }
 

@@ -46,9 +46,8 @@ def load(
     `digits` and `tree` need none; `mnist-32` is MNIST on a black canvas of CIFAR's shape, 3×32×32.
     Sizes, shapes and labels are checked; `verify` compares the md5 sums as well. `complete=False`
     accepts files with fewer samples than published, for trials. `train_size`, `test_size`,
-    `noise`, `shared_noise` and `seed` are those of `make_tree`,
-    and only the tree task reads them. Raises InvalidArgument for an unknown name, DataError where
-    a file is missing or damaged.
+    `noise`, `shared_noise` and `seed` are those of `make_tree`, and only the tree task reads them.
+    Raises InvalidArgument for an unknown name, DataError where a file is missing or damaged.
     """
     if name == "tree":
         train, test = make_tree(train_size, test_size, noise, seed, shared_noise=shared_noise)

@@ -52,9 +52,16 @@ class Published:
     unread: tuple[DataFile, ...] = ()
 
 
-def _idx_files(
-    mirrors: tuple[str, ...], sizes_and_md5s: tuple[tuple[int, str], ...]
-) -> tuple[tuple[DataFile, ...], tuple[Download, ...]]:
+_DIGIT_NAMES = tuple("0123456789")
+
+
+def _idx_dataset(
+    folder: str,
+    mirrors: tuple[str, ...],
+    sizes_and_md5s: tuple[tuple[int, str], ...],
+    classes: tuple[str, ...],
+) -> Published:
+    """MNIST, or what has its shape, sizes and names of files."""
     names = tuple(
         f"{part}-{kind}-ubyte.gz"
         for part in ("train", "t10k")
@@ -72,10 +79,19 @@ def _idx_files(
         )
         for file in files
     )
-    return files, downloads
+    return Published(
+        folders=(folder, "."),
+        files=files,
+        downloads=downloads,
+        train_size=60000,
+        test_size=10000,
+        image=(1, 28, 28),
+        classes=classes,
+    )
 
 
-_MNIST_FILES, _MNIST_DOWNLOADS = _idx_files(
+_MNIST = _idx_dataset(
+    "MNIST/raw",
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "http://yann.lecun.com/exdb/mnist/",
@@ -86,8 +102,10 @@ _MNIST_FILES, _MNIST_DOWNLOADS = _idx_files(
         (1648877, "9fb629c4189551a2d022fa330f9573f3"),
         (4542, "ec29112dd5afa0611ce80d1b7f02629c"),
     ),
+    _DIGIT_NAMES,
 )
-_FASHION_FILES, _FASHION_DOWNLOADS = _idx_files(
+_FASHION_MNIST = _idx_dataset(
+    "FashionMNIST/raw",
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -97,6 +115,18 @@ _FASHION_FILES, _FASHION_DOWNLOADS = _idx_files(
         (29515, "25c81989df183df01b3e8a0aad5dffbe"),
         (4422102, "bef4ecab320f06d8554ea6380940ec79"),
         (5148, "bb300cfdad3c16e7a12a480ee83cd310"),
+    ),
+    (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
     ),
 )
 
@@ -110,8 +140,6 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-_DIGIT_NAMES = tuple("0123456789")
-
 _CIFAR100_CLASSES = _words(
     """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
     butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
@@ -121,16 +149,6 @@ _CIFAR100_CLASSES = _words(
     porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
     snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television
     tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"""
-)
-
-_MNIST = Published(
-    folders=("MNIST/raw", "."),
-    files=_MNIST_FILES,
-    downloads=_MNIST_DOWNLOADS,
-    train_size=60000,
-    test_size=10000,
-    image=(1, 28, 28),
-    classes=_DIGIT_NAMES,
 )
 
 PUBLISHED: dict[str, Published] = {
@@ -200,24 +218,5 @@ PUBLISHED: dict[str, Published] = {
     "mnist": _MNIST,
     # The same files, read into images of CIFAR's shape.
     "mnist-32": replace(_MNIST, image=(3, 32, 32)),
-    "fashion-mnist": Published(
-        folders=("FashionMNIST/raw", "."),
-        files=_FASHION_FILES,
-        downloads=_FASHION_DOWNLOADS,
-        train_size=60000,
-        test_size=10000,
-        image=(1, 28, 28),
-        classes=(
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
-    ),
+    "fashion-mnist": _FASHION_MNIST,
 }
