@@ -53,6 +53,15 @@ def label_axes(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> None
     axes.set_title(title, fontsize=10, color=INK, loc="left")
 
 
+def two_decades(axes: Axes) -> None:
+    """Let a logarithmic axis of counts show a factor of 100 at the least.
+
+    A small loss then looks small, and a curve that stays at the top has room.
+    """
+    lowest, highest = axes.get_ylim()
+    axes.set_ylim(min(lowest, highest / 100), 1.5 * highest)
+
+
 def draw_ours(
     axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, index: int, label: str
 ) -> None:

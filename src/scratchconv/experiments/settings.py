@@ -6,11 +6,12 @@ values. The grids are stated here; what was chosen stands in the record of every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from scratchconv.lab.scales import Scale
+from scratchconv.report.wording import listed
 from scratchconv.training import RunConfig
 
 # Learning rate, λ of the first layer and of the rest, for every β: a method must not win by a rate
@@ -76,18 +77,6 @@ def _times(number: float, factor: float) -> float:
     return float(f"{number * factor:.4g}")
 
 
-def smallest_lam(scale: str) -> tuple[float, float]:
-    """λ of the first layer and of the rest, the smallest pair that `beta_lasso` tries."""
-    _, first, rest = min(_LASSO[scale], key=lambda tried: tried[1:])
-    return first, rest
-
-
-def largest_decay(scale: str) -> float | None:
-    """The largest weight decay that `sgd` tries; None where it tries one setting alone."""
-    grid = _SGD[scale]
-    return max(decay for _, _, decay in grid) if len(grid) > 1 else None
-
-
 def sgd(scale: Scale, config: RunConfig) -> list[RunConfig]:
     """The candidates of `config` by SGD: rates, momentum and weight decay.
 
@@ -100,3 +89,33 @@ def sgd(scale: Scale, config: RunConfig) -> list[RunConfig]:
         )
         for lr, momentum, decay in _SGD[scale.name]
     ]
+
+
+def at_the_edge(data: str, rows: Mapping[str, tuple[Sequence[RunConfig], RunConfig]]) -> list[str]:
+    """Which rows chose the largest or the smallest weight decay or λ they tried, in a sentence.
+
+    `rows`: by its name what each tried and what it chose. Values are compared among trials of one
+    rate and momentum, where there are several; λ by that of the first layer.
+    """
+    found: dict[str, list[str]] = {}
+    for name, (tried, chosen) in rows.items():
+        what, value = _strength(chosen)
+        beside = {
+            _strength(config)[1]
+            for config in tried
+            if (config.lr, config.momentum) == (chosen.lr, chosen.momentum)
+        }
+        if len(beside) < 2:
+            continue
+        if value == max(beside):
+            found.setdefault(f"largest {what}", []).append(name)
+        elif value == min(beside):
+            found.setdefault(f"smallest {what}", []).append(name)
+    said = [f"the {edge} was chosen by {listed(names)}" for edge, names in found.items()]
+    return [f"{data}: at the edge of what was tried {'; '.join(said)}."] if said else []
+
+
+def _strength(config: RunConfig) -> tuple[str, float]:
+    if "lasso" not in config.method:
+        return "weight decay", config.weight_decay
+    return "λ", config.lam if config.lam_first is None else config.lam_first

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchconv.lab.exhibits import Outcome, Picture
-from scratchconv.lab.provenance import provenance
+from scratchconv.lab.provenance import provenance, settings
 from scratchconv.lab.records import RunRecord
 from scratchconv.report.output import write_whole
 from scratchconv.report.rendering import templates
@@ -47,7 +47,7 @@ def write_outcome(
             for exhibit in outcome.exhibits
             if isinstance(exhibit, Picture)
         },
-        provenance=provenance(records),
+        made=[line for line in _made(records) if line],
         runs=[_run(record) for record in records],
     )
     write_whole(page, html)
@@ -66,8 +66,14 @@ def markdown(heading: Heading, outcome: Outcome, records: Sequence[RunRecord]) -
             lines += ["", exhibit.note] if exhibit.note else []
         else:
             lines.append(exhibit.markdown())
-    lines += ["", provenance(records), "", f"Made by `{heading.command}`.", ""]
+    lines += ["", *_made(records), "", f"Made by `{heading.command}`.", ""]
     return "\n".join(lines)
+
+
+def _made(records: Sequence[RunRecord]) -> list[str]:
+    """Paragraphs, an empty line between them."""
+    said = settings(records)
+    return [*([said, ""] if said else []), provenance(records)]
 
 
 @dataclass(frozen=True)

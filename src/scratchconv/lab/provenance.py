@@ -4,8 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from scratchconv.data import default_augmentation
 from scratchconv.lab.records import RunRecord
-from scratchconv.report.wording import plural
+from scratchconv.report.wording import data_name, listed, network_name, plural
+
+_SCHEDULES = {
+    "cosine": "falling along a cosine",
+    "step": "a tenth in the second half",
+    "constant": "constant",
+}
+_FEW = 4
+"""Values of a setting that are listed one by one; of more the first and the last are said."""
+
+
+def settings(records: Sequence[RunRecord]) -> str:
+    """What the runs, trials aside, were given: networks, lengths, batches, rates, samples, images.
+
+    What a table's rows differ by beyond that (methods and what was chosen) stands in the table.
+    """
+    made = [record for record in records if not record.failure and not record.setting("skip_test")]
+    if not made:
+        return ""
+    alphas: dict[str, set[int]] = {}
+    augmented = {}
+    for record in made:
+        name = network_name(str(record.setting("model")))
+        alphas.setdefault(name, set()).add(int(record.resolved.get("alpha", 1)))
+        augmented[data_name(str(record.setting("data")))] = _augmentation(record)
+    # Networks of one published size have α = 1.
+    sizes = [
+        f"{name} {_values(of)}{' units' * (name == '3-FC')}"
+        for name, of in sorted(alphas.items())
+        if of != {1}
+    ]
+    if len(set(augmented.values())) == 1:
+        changes = next(iter(augmented.values()))
+    else:
+        changes = ", ".join(f"{how} of {data}" for data, how in augmented.items())
+    schedules = listed(sorted({_SCHEDULES[record.setting("schedule")] for record in made}))
+    parts = [
+        *([f"α: {', '.join(sizes)}"] if sizes else []),
+        f"epochs: {_values({int(record.setting('epochs')) for record in made})}",
+        f"batches of {_values({int(record.setting('batch_size')) for record in made})}",
+        f"learning rate {schedules}",
+        f"training samples: {_values({int(r.resolved.get('train_size', 0)) for r in made})}",
+        f"augmentation: {changes}",
+    ]
+    return f"Settings: {'; '.join(parts)}."
+
+
+def _augmentation(record: RunRecord) -> str:
+    """Which random changes training images go through, in words."""
+    if record.setting("augment") == "none":
+        return "none"
+    usual = default_augmentation(str(record.setting("data")))
+    changes = ["flips"] * usual.flip + ["crops"] * (usual.crop > 0)
+    return listed(changes) if changes else "none"
+
+
+def _values(numbers: set[int]) -> str:
+    *first, last = (f"{number:,}" for number in sorted(numbers))
+    if len(first) >= _FEW:
+        return f"{first[0]} to {last}"
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def provenance(records: Sequence[RunRecord]) -> str:

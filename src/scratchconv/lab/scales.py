@@ -65,7 +65,7 @@ SMOKE = Scale(
 )
 LAPTOP = Scale(
     "laptop",
-    "two cores: S-FC of 14.2 M weights, 10 and 40 epochs, three seeds; half of that where runs are"
+    "two cores: S-FC of 14.2 M weights, 10 and 40 epochs, three seeds; less of each where runs are"
     " many",
     # At α = 8, S-CONV has too few filters to lead: on validation data, after 60 epochs, it came to
     # 66.0 %, S-LOCAL to 67.9 %; at α = 16 to 71.3 and 69.3 %. D-FC of α = 3 has 18.8 M weights, as

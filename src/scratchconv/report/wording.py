@@ -23,7 +23,7 @@ _DATA = {
     "mnist-32": "MNIST (3 × 32 × 32)",
     "fashion-mnist": "Fashion-MNIST",
 }
-_NETWORKS = {"resnet18": "ResNet18"}
+_NETWORKS = {"resnet18": "ResNet18", "res-mlp": "residual MLP"}
 
 
 def network_name(model: str) -> str:
@@ -105,6 +105,11 @@ def fixed(value: float | None, decimals: int = 2) -> str:
 def signed(value: float, decimals: int = 2) -> str:
     """A difference with its sign, a true minus: +0.07, −12.77."""
     return f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def times(ratio: float) -> str:
+    """How many times as much, to two digits: 32 times, 2.2 times, 0.85 times."""
+    return f"{ratio:.0f} times" if ratio >= 9.95 else f"{_plain(ratio, 2)} times"
 
 
 def duration(seconds: float | None) -> str:

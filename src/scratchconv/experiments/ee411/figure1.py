@@ -44,7 +44,8 @@ def sentences(found: Found, data: str) -> list[str]:
     growing = [f"{_method(row)} ({count})" for row, count in bursts.items() if count]
     return [
         f"{data}: of the first layer are left {said}; least by {_method(least)}.",
-        f"{data}: bursts of regrowth by more than 10 % there: {', '.join(growing) or 'none'}.",
+        f"{data}: stretches of epochs over which first-layer weights rise by more than 10 %:"
+        f" {', '.join(growing) or 'none'}.",
     ]
 
 
@@ -71,6 +72,7 @@ def picture(found: Found, data: str) -> Picture:
                 label=_method(row),
             )
         axes.set_yscale("log")
+        figures.two_decades(axes)
         figures.label_axes(
             axes, x="epoch", y="" if layer else "weights that are not zero", title=_LAYERS[layer]
         )

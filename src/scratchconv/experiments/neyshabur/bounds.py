@@ -147,7 +147,9 @@ def bounds_table(data: str, records: dict[str, RunRecord]) -> Table:
         note=f"b = {BITS}, δ = {DELTA:g}, m = {first['samples']:,}. Gap: as printed in the"
         " paper; sharper: bits counted as nats (× log 2), which the proof allows; bound:"
         " training error and the sharper gap. At 1 and above a bound says nothing. n and ‖w‖₀"
-        " include biases and BatchNorm, on which the outputs depend.",
+        " include biases and BatchNorm, on which the outputs depend; ‖w‖₀ leaves out S-LOCAL's"
+        " weights on padding, on which they do not. A convolution's kernel is coded once, by every"
+        " code: S-CONV's sharing is given, S-FC's is found.",
     )
 
 

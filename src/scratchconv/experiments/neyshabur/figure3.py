@@ -15,7 +15,15 @@ from matplotlib.ticker import NullFormatter
 
 from scratchconv import models, published
 from scratchconv.experiments.experiment import Experiment
-from scratchconv.experiments.figures import INK, MUTED, colour, label_axes, legend_below, new_figure
+from scratchconv.experiments.figures import (
+    INK,
+    MUTED,
+    colour,
+    label_axes,
+    legend_below,
+    new_figure,
+    two_decades,
+)
 from scratchconv.experiments.neyshabur.table2_runs import table2_records
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table
 from scratchconv.report import wording
@@ -129,9 +137,7 @@ def picture(found: dict[str, RunRecord]) -> Picture:
         color=INK,
     )
     for axes in panels:
-        lowest, highest = axes.get_ylim()
-        # Ticks of two powers of ten at the least, and room for a curve that stays at the top.
-        axes.set_ylim(min(lowest, highest / 100), 1.5 * highest)
+        two_decades(axes)
     legend_below(figure, columns=2)
     return Picture.of(
         figure,
@@ -177,19 +183,17 @@ def published_density(data: str, layer: int) -> float:
 
 
 def sentences(data: str, record: RunRecord) -> list[str]:
-    """Where the first layer ends up between S-CONV's and S-LOCAL's, and its bursts."""
+    """What is left of the first layer, beside S-CONV's and S-LOCAL's, and its bursts."""
     epochs, counts = curve(record, 0)
     lines = reference_lines(record)
     end = counts[-1]
-    if end < lines["S-CONV"]:
-        place = "fewer than even S-CONV's {S-CONV:,}"
-    elif end <= lines["S-LOCAL"]:
-        place = "between S-CONV's {S-CONV:,} and S-LOCAL's {S-LOCAL:,}, as in the paper"
-    else:
-        place = "more than S-LOCAL's {S-LOCAL:,}"
+    theirs = published.load("neyshabur2020")["fig3"]
+    ratio = theirs["final_nonzeros"][data][0] / theirs["reference_lines"]["layer1_s_conv"]
     said = [
         f"{data}: of {counts[0]:,} first-layer weights {end:,} are left"
-        f" ({wording.percent(end / counts[0])}): {place.format(**lines)}."
+        f" ({wording.percent(end / counts[0])}), {wording.times(end / lines['S-CONV'])} as many as"
+        f" S-CONV's {lines['S-CONV']:,} (the paper: {wording.times(ratio)}); S-LOCAL's has"
+        f" {lines['S-LOCAL']:,}."
     ]
     found = bursts(epochs, counts)
     if found:
@@ -200,7 +204,10 @@ def sentences(data: str, record: RunRecord) -> list[str]:
             f" {largest.after:,}."
         )
     else:
-        said.append(f"{data}: no burst of regrowth: they never grow by 10 % within an epoch.")
+        said.append(
+            f"{data}: no bursts of regrowth, unlike in the paper: over no stretch of epochs do"
+            " first-layer weights rise by more than 10 %."
+        )
     layers: list[dict[str, Any]] = record.result["layers"]
     second, last = (layer["nonzero"] / layer["size"] for layer in layers[1:])
     said.append(

@@ -62,7 +62,7 @@ def first_layer(directory: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def picture(data: str, records: list[RunRecord]) -> Picture:
     """The three networks side by side."""
-    figure, panels = new_figure(9.6, 3.8, columns=len(PANELS), space=0.06)
+    figure, panels = new_figure(9.6, 3.5, columns=len(PANELS), space=0.06)
     captions = []
     for axes, (title, _, _), record in zip(panels, PANELS, records, strict=True):
         drawn = measured(record, first_layer)
@@ -84,7 +84,8 @@ def picture(data: str, records: list[RunRecord]) -> Picture:
         title=f"First-layer filters on {data}",
         name=f"figure4-{data}",
         description=f"First-layer filters as small images on {data}, three networks.",
-        note="Every filter has its own scale of colours; mid-grey (colour images) or white is zero."
+        note="Every filter has its own scale of colours, in steps of a fifth of its largest weight;"
+        " mid-grey (colour images) or white is zero and what is below a tenth of the largest."
         f" {'. '.join(captions)}.",
     )
 
@@ -121,13 +122,14 @@ def table(found: dict[str, list[RunRecord]]) -> Table:
         tuple(rows),
         note="Spread: how far a filter's weights lie from their centre (root mean square), as a"
         " share of a uniform filter's; the median over units. Shuffled: each unit's weights at"
-        " random pixels, the spread that their number alone would give.",
+        " random pixels, the spread that their number alone would give. S-LOCAL's weights on the"
+        " border's padding count, as in the paper.",
     )
 
 
 def sentences(data: str, records: list[RunRecord]) -> list[str]:
     """Whether β-LASSO's filters are more local than SGD's and than chance."""
-    _, sgd, lasso = (record.result for record in records)
+    local, sgd, lasso = (record.result for record in records)
     spread, chance = lasso["spread"], (lasso["locality"] or {}).get("spread_by_chance")
     if spread is None or chance is None or sgd["spread"] is None:
         return [f"{data}: no unit of S-FC by β = 50 has a weight left: no filters to compare."]
@@ -136,7 +138,7 @@ def sentences(data: str, records: list[RunRecord]) -> list[str]:
     return [
         f"{data}: the filters by β = 50 have spread {spread:.3f}, {against} local than SGD's"
         f" ({sgd['spread']:.3f}), and {by_chance} than as many weights at random pixels have"
-        f" ({chance:.3f})."
+        f" ({chance:.3f}); S-LOCAL's, made local, have {local['spread']:.3f}."
     ]
 
 

@@ -6,22 +6,19 @@ permuted are Table 2's.
 
 For a fully connected network permuted pixels are another order of the first layer's columns: the
 distribution of its results is the same, though a seed's own initial weights then meet other pixels.
-So the differences between runs of one seed are samples of something of mean 0.
+So the two groups of runs are samples of one thing, and not in pair.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 from dataclasses import dataclass, replace
-
-from scipy.stats import t as student
 
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
+from scratchconv.experiments.mean_difference import MeanDifference, mean_difference
 from scratchconv.experiments.neyshabur.table2_runs import table2_runs
-from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, mean_and_deviation, percent
-from scratchconv.report.wording import signed
+from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
+from scratchconv.report.wording import plural, signed
 
 NETWORKS = (
     ("S-FC, SGD", "s-fc", "sgd"),
@@ -33,21 +30,21 @@ PERMUTATION = 1
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Runs on images as they are and permuted, seed by seed."""
+class Pair:
+    """Runs on images as they are and permuted, one a seed each."""
 
     plain: list[RunRecord]
     permuted: list[RunRecord]
 
-    def differences(self) -> list[float]:
-        """Test accuracy permuted less that as it is, in points, one a seed."""
-        return [
-            after.accuracy() - before.accuracy()
-            for before, after in zip(self.plain, self.permuted, strict=True)
-        ]
+    def difference(self) -> MeanDifference:
+        """Mean test accuracy permuted less that as it is, in points."""
+        after, before = (
+            [record.accuracy() for record in records] for records in (self.permuted, self.plain)
+        )
+        return mean_difference(after, before)
 
 
-Found = dict[str, dict[str, Pairs]]
+Found = dict[str, dict[str, Pair]]
 """By dataset and the title of a network."""
 
 
@@ -66,28 +63,18 @@ def reproduce(lab: Lab) -> Outcome:
     made = lab.train_groups(groups)
     found: Found = {data: {} for data in lab.datasets}
     for title, data in plain:
-        pairs = (made[(title, data), how] for how in ("plain", "permuted"))
-        found[data][title] = Pairs(*pairs)
+        pair = (made[(title, data), how] for how in ("plain", "permuted"))
+        found[data][title] = Pair(*pair)
     said = [sentence for data, by_title in found.items() for sentence in sentences(data, by_title)]
     return Outcome(tuple(said), (picture(found), table(found)))
-
-
-def interval(differences: list[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of the mean difference; None of a single one."""
-    n = len(differences)
-    if n < 2:
-        return None
-    half = float(student.ppf((1 + level) / 2, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
-    mean = statistics.mean(differences)
-    return mean - half, mean + half
 
 
 def picture(found: Found) -> Picture:
     """A point a run, a line from a seed's run to the same permuted."""
     figure, panels = new_figure(3.4 * len(found) + 0.6, 3.5, columns=len(found))
     for axes, (data, by_title) in zip(panels, found.items(), strict=True):
-        for index, (title, pairs) in enumerate(by_title.items()):
-            for number, (before, after) in enumerate(zip(pairs.plain, pairs.permuted, strict=True)):
+        for index, (title, pair) in enumerate(by_title.items()):
+            for number, (before, after) in enumerate(zip(pair.plain, pair.permuted, strict=True)):
                 axes.plot(
                     [0, 1],
                     [before.accuracy(), after.accuracy()],
@@ -117,22 +104,19 @@ def picture(found: Found) -> Picture:
 
 
 def table(found: Found) -> Table:
-    """Accuracies, and their paired differences."""
+    """Accuracies, and the difference of their means."""
     rows = []
     for data, by_title in found.items():
-        for title, pairs in by_title.items():
-            differences = pairs.differences()
-            between = interval(differences)
+        for title, pair in by_title.items():
+            difference = pair.difference()
             rows.append(
                 (
                     title,
                     data,
-                    percent([record.accuracy() for record in pairs.plain]),
-                    percent([record.accuracy() for record in pairs.permuted]),
-                    mean_and_deviation(differences, "{:+.2f}")
-                    .replace("± +", "± ")
-                    .replace("-", "−"),
-                    "–" if between is None else f"{signed(between[0])} to {signed(between[1])}",
+                    percent([record.accuracy() for record in pair.plain]),
+                    percent([record.accuracy() for record in pair.permuted]),
+                    signed(difference.mean),
+                    difference.range,
                 )
             )
     n = len(next(iter(next(iter(found.values())).values())).plain)
@@ -140,24 +124,26 @@ def table(found: Found) -> Table:
         "Test accuracy, and what the permutation changes",
         ("network", "data", "as they are", "permuted", "difference (points)", "95 % interval"),
         tuple(rows),
-        note=f"n = {n} seed{'' if n == 1 else 's'}, paired; ± is the sample standard deviation of"
-        " the differences, the interval Student's of their mean.",
+        note=f"n = {plural(n, 'seed')} each, ± their standard deviation; the interval is Welch's,"
+        " of the difference of means. All permuted runs have one permutation. Settings were chosen"
+        " on images as they are.",
     )
 
 
-def sentences(data: str, by_title: dict[str, Pairs]) -> list[str]:
-    """What the permutation changes, and whether that is more than the seeds do."""
+def sentences(data: str, by_title: dict[str, Pair]) -> list[str]:
+    """What the permutation changes, and how sure that is."""
     said = []
-    for title, pairs in by_title.items():
-        differences = pairs.differences()
-        mean, between = statistics.mean(differences), interval(differences)
-        if between is None:
-            verdict = "one seed, so that nothing can be said of chance"
-        elif between[0] <= 0 <= between[1]:
-            verdict = "0 lies in the 95 % interval of the mean"
-        else:
-            verdict = "0 lies outside the 95 % interval of the mean"
-        said.append(f"{data}, {title}: permuting pixels changes {signed(mean)} points ({verdict}).")
+    for title, pair in by_title.items():
+        difference = pair.difference()
+        verdict = ": one seed, so that nothing can be said of chance"
+        if difference.interval is not None:
+            most = max(map(abs, difference.interval))
+            verdict = (
+                ""
+                if difference.separated
+                else f": a change by more than {most:.2f} points is excluded"
+            )
+        said.append(f"{data}, {title}: permuting pixels changes {difference}{verdict}.")
     return said
 
 

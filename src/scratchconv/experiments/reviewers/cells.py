@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Sequence
 
 from scratchconv.lab import RunRecord
-from scratchconv.report.wording import signed
 
 
 def finished(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -40,15 +39,3 @@ def seconds(records: Sequence[RunRecord]) -> str:
     """Mean seconds of training; three digits."""
     spent = [float(record.result["seconds"]) for record in finished(records)]
     return f"{statistics.mean(spent):.3g}" if spent else "–"
-
-
-def gap(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """The difference of two means in points, with its deviation where there are several of each.
-
-    `+0.52 ± 0.31 points`; the deviation is the root of both sample variances' sum.
-    """
-    difference = statistics.mean(ours) - statistics.mean(theirs)
-    if min(len(ours), len(theirs)) < 2:
-        return f"{signed(difference)} points"
-    deviation = math.hypot(statistics.stdev(ours), statistics.stdev(theirs))
-    return f"{signed(difference)} ± {deviation:.2f} points"

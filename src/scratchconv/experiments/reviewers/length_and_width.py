@@ -223,7 +223,6 @@ def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> T
                 percent(point.accuracies("train")),
                 wording.percent(left / point.size),
                 cells.chosen(records[0]),
-                cells.seconds(records),
                 str(len(records)),
             )
         )
@@ -236,7 +235,6 @@ def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> T
         "training accuracy",
         "weights left",
         "settings",
-        "seconds",
         "seeds",
     )
     note = ""

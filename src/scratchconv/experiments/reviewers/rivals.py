@@ -30,6 +30,7 @@ from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.half_size import half_size
+from scratchconv.experiments.mean_difference import mean_difference
 from scratchconv.experiments.reviewers import cells, rivals_figure
 from scratchconv.experiments.reviewers.cutting import (
     DENSITIES,
@@ -138,12 +139,11 @@ def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str
     kept = [row.nonzeros() / size for row in rivals]
     between = dict.fromkeys((wording.percent(min(kept)), wording.percent(max(kept))))
     said = ", ".join(f"{row.method} {statistics.mean(row.accuracies()):.2f}" for row in rows)
-    ahead = cells.gap(ours.accuracies(), best.accuracies())
+    ahead = mean_difference(ours.accuracies(), best.accuracies())
     cheapest = min(rivals, key=Row.training_flops)
     return [
-        f"β-LASSO is number {place} of {len(rows)} at equal density and epochs, {ahead} from the"
-        " best rival,"
-        f" {best.method}.",
+        f"β-LASSO is number {place} of {len(rows)} at equal density and epochs; against the best"
+        f" rival, {best.method}: {ahead}.",
         f"Test accuracy in percent, where β-LASSO leaves {wording.percent(ours.nonzeros() / size)}"
         f" of the weights and its rivals {' to '.join(between)}: {said}; with all of"
         f" them, by SGD: {statistics.mean(dense.accuracies()):.2f}.",

@@ -29,8 +29,10 @@ from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.half_size import half_size
+from scratchconv.experiments.mean_difference import mean_difference
 from scratchconv.experiments.reviewers import cells
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
+from scratchconv.report.wording import MISSING, signed
 from scratchconv.training import RunConfig
 from scratchconv.training.config import ConnectionsKind
 
@@ -120,7 +122,7 @@ def verdict(data: str, target: Target) -> list[str]:
     sentences = []
     for source, row in target.carried.items():
         apart = [
-            f"{cells.gap(row.accuracies(), other.accuracies())} from {name}"
+            f"against {name} {mean_difference(row.accuracies(), other.accuracies())}"
             for name, other in {"its own": target.native, **controls}.items()
         ]
         here, there = (one.first_layer()[0] / one.first_layer()[1] for one in (target.native, row))
@@ -130,7 +132,7 @@ def verdict(data: str, target: Target) -> list[str]:
             f" of local windows {here:.0f}."
         )
     apart = [
-        f"{cells.gap(target.native.accuracies(), other.accuracies())} from {name}"
+        f"against {name} {mean_difference(target.native.accuracies(), other.accuracies())}"
         for name, other in controls.items()
     ]
     sentences.append(
@@ -145,13 +147,14 @@ def table(data: str, target: Target) -> Table:
     rows = []
     for row in target.rows():
         left, units = row.first_layer()
+        apart = mean_difference(row.accuracies(), target.native.accuracies())
+        is_native = row is target.native
         rows.append(
             (
                 row.connections,
                 percent(row.accuracies()),
-                cells.gap(row.accuracies(), target.native.accuracies()).removesuffix(" points")
-                if row is not target.native
-                else "–",
+                MISSING if is_native else signed(apart.mean),
+                MISSING if is_native else apart.range,
                 percent(row.accuracies("train")),
                 cells.weights(left),
                 f"{left / units:,.1f}",
@@ -162,7 +165,8 @@ def table(data: str, target: Target) -> Table:
     columns = (
         "connections of the first layer",
         "test accuracy",
-        "points from native",
+        "against native (points)",
+        "95 % interval",
         "training accuracy",
         "weights in the first layer",
         "a unit",

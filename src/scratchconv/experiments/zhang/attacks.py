@@ -79,7 +79,10 @@ def reproduce(lab: Lab, *, published_code: bool = False) -> Outcome:
         if not any(shown[pictured[data, network]].failure for network in _PICTURED)
     ]
     said = [s for data in lab.datasets for s in sentences(data, drawn, scores)]
-    return Outcome((*said, difference(published_code=published_code)), (table(scores), *pictures))
+    return Outcome(
+        (*said, difference(published_code=published_code, attacked=True)),
+        (table(scores), *pictures),
+    )
 
 
 Scores = Mapping[tuple[str, Size, str], Sequence[Mapping[str, float]]]
@@ -107,8 +110,10 @@ def sentences(data: str, drawn: Sequence[Size], scores: Scores) -> list[str]:
     for size in drawn:
         if not all(scores.get((data, size, network)) for network in _PICTURED):
             continue
+        cleans = []
         for network in _PICTURED:
             clean, adversarial = _means(scores[data, size, network])
+            cleans.append(clean)
             row = published_row(data, size, network)
             losses[size.label, network] = (
                 loss_of(clean, adversarial),
@@ -126,8 +131,8 @@ def sentences(data: str, drawn: Sequence[Size], scores: Scores) -> list[str]:
             )
         said.append(
             f"{data}, {size.label:,} samples: the attack takes {100 * weight:.0f} % of WeightNet's"
-            f" right answers and {100 * local:.0f} % of LocalNet's: {_compared(weight, local)}"
-            f"{theirs}."
+            f" right answers ({cleans[0]:.1f} %) and {100 * local:.0f} % of LocalNet's"
+            f" ({cleans[1]:.1f} %): {_compared(weight, local)}{theirs}."
         )
     measured_at = [size.label for size in drawn if (size.label, "weight") in losses]
     if len(measured_at) > 1:

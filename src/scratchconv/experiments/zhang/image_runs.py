@@ -117,17 +117,19 @@ def runs(
     }
 
 
-def difference(*, published_code: bool) -> str:
-    """What stands between the text and the code, in words."""
+def difference(*, published_code: bool, attacked: bool = False) -> str:
+    """What stands between the text and the code, in words; `attacked` with the attack's ε."""
     if published_code:
+        epsilon = "; ε in units of [−1, 1]" if attacked else ""
         return (
             "As the published code: sizes are samples of each class, ten times as many in all (all"
             " images where that is more than there are, so that the last two sizes are the same"
-            " runs); batches of 1, 1, 2, 2, 4, 4, 8 and 8; WeightNet's padding even on both sides;"
-            " ε in units of [−1, 1]."
+            " runs); batches of 1, 1, 2, 2, 4, 4, 8 and 8; WeightNet's padding even on both"
+            f" sides{epsilon}."
         )
+    epsilon = " and half the ε" if attacked else ""
     return (
         "As the text says: sizes are samples in all, batches of 4. The published numbers come from"
-        " code whose sizes are samples of each class, ten times as many, with batches of 1 to 8 and"
-        " half the ε; --as-published-code does so too."
+        " code whose sizes are samples of each class, ten times as many, with batches of 1 to"
+        f" 8{epsilon}; --as-published-code does so too."
     )
