@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+_NAME = re.compile(r"\b(?:[SD]-(?:FC|CONV|LOCAL)|3-FC)\b")
 
 
 def templates(*packages: str) -> Environment:
     """The templates of these packages, looked for in their order, and those of the report."""
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader(p) for p in (*packages, "scratchconv.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
+    return environment
+
+
+def unbroken(text: str) -> Markup:
+    """Escaped, and with names of networks on one line: S-FC does not end as "S-"."""
+    return Markup(_NAME.sub(r'<span class="name">\g<0></span>', str(escape(text))))

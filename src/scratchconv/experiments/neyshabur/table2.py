@@ -46,7 +46,7 @@ def reproduce(lab: Lab) -> Outcome:
     sentences = []
     for data in lab.datasets:
         sentences += [
-            order(data, found[data], theirs),
+            *order(data, found[data], theirs),
             *against_sgd(data, found[data], theirs),
             kept(data, found[data]),
             *momentum(data, lab.used.values()),
@@ -138,7 +138,7 @@ def kept_table(found: Found) -> Table:
     return Table("What was chosen, and what is left", columns, tuple(rows), note)
 
 
-def order(data: str, records: dict[str, list[RunRecord]], theirs: dict[str, Any]) -> str:
+def order(data: str, records: dict[str, list[RunRecord]], theirs: dict[str, Any]) -> list[str]:
     """Our order of all rows, and where it is not the published one, in words."""
     names = {f"{row[1]}/{row[2]}": _name(*row) for row in ROWS}
     means = {key: _mean(records[key]) for key in names}
@@ -152,17 +152,21 @@ def order(data: str, records: dict[str, list[RunRecord]], theirs: dict[str, Any]
             below.setdefault(above, []).append(names[other])
         else:
             alike.append(f"{names[above]} from {names[other]}")
+    verdict = "the published order"
+    if below:
+        verdict += f" but for {listed([names[above] for above in below])}"
+    said = ranked({names[key]: mean for key, mean in means.items()}, "{:.2f}")
+    sentences = [f"{data}: {said} ({verdict})."]
     misplaced: dict[str, list[str]] = {}
     for above, others in below.items():
         misplaced.setdefault(listed(others), []).append(names[above])
-    verdict = "the published order"
-    if misplaced:
-        apart = [f"{listed(rows)}, here below {others}" for others, rows in misplaced.items()]
-        verdict += f" but for {'; '.join(apart)}"
+    apart = [
+        f"{listed(rows)}, in the paper above {others}, {'are' if len(rows) > 1 else 'is'} below"
+        for others, rows in misplaced.items()
+    ]
     if alike:
-        verdict += f"; the seeds do not tell {listed(alike)}"
-    said = ranked({names[key]: mean for key, mean in means.items()}, "{:.2f}")
-    return f"{data}: {said} ({verdict})."
+        apart.append(f"the seeds do not tell {listed(alike)}")
+    return [*sentences, *([f"{data}: {'; '.join(apart)}."] if apart else [])]
 
 
 def against_sgd(
