@@ -74,3 +74,17 @@ def test_a_layer_without_connections_is_named():
 def test_an_unknown_distribution_lists_the_known():
     with pytest.raises(InvalidArgument, match="erdos-renyi, uniform"):
         layer_counts({"a": (2, 2)}, 2, "erk")  # type: ignore[arg-type]
+
+
+@given(SHAPES, st.sampled_from(["erdos-renyi", "uniform"]))
+def test_less_in_all_gives_no_layer_more(shapes, distribution):
+    named = {str(i): shape for i, shape in enumerate(shapes)}
+    present = {name: math.prod(shape) for name, shape in named.items()}
+    for total in range(sum(present.values()), 0, -1 - sum(present.values()) // 50):
+        try:
+            counts = layer_counts(named, total, distribution, present)
+        except InvalidArgument:
+            return  # too few for every layer to keep one
+        assert sum(counts.values()) == total
+        assert all(counts[name] <= present[name] for name in named)
+        present = counts

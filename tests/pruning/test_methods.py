@@ -16,6 +16,7 @@ from scratchconv.errors import InvalidArgument
 from scratchconv.pruning import (
     METHODS,
     GivenConnections,
+    MagnitudePruning,
     Pruning,
     build,
     iterative_rounds,
@@ -146,6 +147,25 @@ def test_the_seed_draws_the_connections(name):
     masks = [Run(name, seed=seed).pruning.masks["conv1.weight"] for seed in (0, 0, 1)]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+def test_rounds_with_a_distribution_connect_nothing_again():
+    # By largest remainders alone the third layer would have 8 connections, and then 9.
+    model = nn.ModuleList(nn.Linear(*sizes) for sizes in [(10, 3), (2, 3), (3, 3), (3, 9)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    steps = 60
+    pruning = MagnitudePruning(
+        model, optimizer, density=0.9, steps=steps, rounds=5, distribution="uniform"
+    )
+    pruning.begin(lambda: torch.zeros(()))
+    masks = dict(pruning.masks)
+    for step in range(steps):
+        pruning.before_forward(step)
+        for name, mask in pruning.masks.items():
+            assert not (mask & ~masks[name]).any(), (step, name)
+        masks = dict(pruning.masks)
+        pruning.after_update(step)
+    assert sum(pruning.connections().values()) == pruning.kept
 
 
 def test_a_state_of_another_run_is_refused():

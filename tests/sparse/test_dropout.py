@@ -124,6 +124,51 @@ def test_other_dropout_is_left_to_itself(behind):
     assert [type(m) for m in model if "Dropout" in type(m).__name__] == kinds
 
 
+# Active, but with nothing dropped from a small batch: which outputs would be is another matter.
+RARELY = 1e-6
+
+
+class OverwritesDropout(nn.Module):
+    """What is behind the Dropout works in place, which plain modules allow."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.relu, self.dropout = nn.Linear(12, 12), nn.ReLU(), nn.Dropout(RARELY)
+        self.clip, self.last = nn.Hardtanh(-1, 1, inplace=True), nn.Linear(12, 3)
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.dropout(self.relu(self.fc(x)))
+        if self.how == "operator":
+            h += x
+        elif self.how == "method":
+            h.add_(x)
+        elif self.how == "function":
+            h = nn.functional.relu(h, inplace=True)
+        else:
+            h = self.clip(h)
+        return self.last(h)
+
+
+@modes
+@pytest.mark.parametrize("how", ["operator", "method", "function", "module", "sequential"])
+def test_what_follows_a_dropout_may_work_in_place(how, mode):
+    if how == "sequential":
+        model: nn.Module = network(nn.Sequential(nn.Dropout(RARELY), nn.Hardtanh(inplace=True)))
+        model = nn.Sequential(*model[:3], *model[3], model[4])
+    else:
+        model = OverwritesDropout(how)
+    plain = copy.deepcopy(model)
+    sparsified(model, mode)
+    for module in (model, plain):
+        torch.manual_seed(2)
+        module(batch()).square().sum().backward()
+    for found, expected in zip(model.parameters(), plain.parameters(), strict=True):
+        if expected.dim() == 1:
+            torch.testing.assert_close(found.grad, expected.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_our_networks_have_their_dropout_computed():
     model = sc.models.build("s-fc", image=(3, 4, 4), classes=3, alpha=4, dropout=0.5)
     engine, optimizer = sparsified(model, "sparse")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from scratchconv.kernels import screening as kernels
 from scratchconv.sparse import layer_step
 from scratchconv.sparse.activations import numbers
-from scratchconv.sparse.linear import Gradient
+from scratchconv.sparse.product import Gradient
 from scratchconv.sparse.screening import Screen, Screened
 from scratchconv.sparse.weight import CompressedWeight
 
@@ -235,3 +235,15 @@ def test_int8_levels_and_full_products_find_the_same_weights(monkeypatch, dtype)
         found.append(list(zip(unit[reached], feature[reached], slope[reached], strict=True)))
     assert found[0] == found[1]
     assert len(found[0]) > 50
+
+
+def test_int8_levels_are_left_where_their_sums_would_not_fit(monkeypatch):
+    if not hasattr(torch, "_int_mm"):
+        pytest.skip("this torch has no int8 product")
+    monkeypatch.setattr(layer_step, "_INT8_IS_FAST", True)
+    samples = 200_000  # 127² · 200,000 > 2³¹
+    gradient = gradient_of(torch.ones(8, samples), torch.full((4, samples), 1 / samples))
+    form = CompressedWeight.of(nn.Parameter(torch.zeros(4, 8)))
+    unit, feature, slope = layer_step._zeros_at_least(form, gradient, torch.arange(4), 0.5)
+    assert len(set(zip(unit, feature, strict=True))) == 32
+    np.testing.assert_allclose(slope, 1, rtol=1e-3)

@@ -222,15 +222,28 @@ def test_a_batch_norm_over_another_dimension_is_left_to_itself():
     torch.testing.assert_close(model(x), plain(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("watched", [0, 1, 2])
-def test_hooks_go_on_seeing_what_they_saw(watched):
+def outputs_of(module: nn.Module, seen: list[Tensor]) -> None:
+    module.register_forward_hook(lambda module, x, y: seen.append(y.detach()))
+
+
+def gradients_of(module: nn.Module, seen: list[Tensor]) -> None:
+    module.register_full_backward_hook(lambda module, x, y: seen.append(y[0].clone()))
+
+
+def gradients_before(module: nn.Module, seen: list[Tensor]) -> None:
+    module.register_full_backward_pre_hook(lambda module, y: seen.append(y[0].clone()))
+
+
+@pytest.mark.parametrize("watch", [outputs_of, gradients_of, gradients_before])
+@pytest.mark.parametrize("watched", [0, 1, 2, 3])
+def test_hooks_go_on_seeing_what_they_saw(watched, watch):
     seen: list[Tensor] = []
     model = network()
-    model[watched].register_forward_hook(lambda module, x, y: seen.append(y.detach()))
-    x, _ = batch(0)
-    model(x)
+    watch(model[watched], seen)
+    x, y = batch(0)
+    nn.functional.cross_entropy(model(x), y).backward()
     sc.sparsify(model, optimizer_of(model), mode="dense")
-    model(x)
+    nn.functional.cross_entropy(model(x), y).backward()
     torch.testing.assert_close(*seen, rtol=1e-4, atol=1e-5)
 
 

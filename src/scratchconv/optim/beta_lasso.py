@@ -85,6 +85,10 @@ class BetaLasso(torch.optim.Optimizer):
         else:
             self._deferred[parameter] = owner
 
+    def defers(self, parameter: Tensor) -> bool:
+        """Whether another takes the steps of `parameter`."""
+        return parameter in self._deferred
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients."""
         super().zero_grad(set_to_none)
@@ -112,15 +116,18 @@ class BetaLasso(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every parameter that has a gradient; `closure` recomputes and returns the loss."""
-        if self._deferred and getattr(self, "grad_scale", None) is not None:
-            raise InvalidArgument(
-                "a GradScaler cannot reach the gradients of sparse layers, which are never formed:"
-                " leave it out (bfloat16 needs none), or call Engine.to_dense() first"
-            )
+        if self._deferred:
+            self._refuse_scaled()
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if any(parameter.grad is not None for parameter in self._deferred):
+            raise InvalidArgument(
+                "the weight of a sparse layer has a gradient past the layer (a penalty on it, or"
+                " another use in the forward pass), which its step does not know of: regularise"
+                " by λ, or call Engine.to_dense() first; zero_grad() forgets that gradient"
+            )
         for group in self.param_groups:
             parameters, gradients = with_gradients(group["params"])
             lr, lam, beta = (float(group[name]) for name in _OPTIONS)
@@ -144,6 +151,16 @@ class BetaLasso(torch.optim.Optimizer):
                         beta * lam,
                     )
         return loss
+
+    def _refuse_scaled(self) -> None:
+        """Raise InvalidArgument in a step that a GradScaler takes, also after its `unscale_`."""
+        # It takes them away again itself only after a step that is taken.
+        found = [self.__dict__.pop(name, None) for name in ("grad_scale", "found_inf")]
+        if any(value is not None for value in found):
+            raise InvalidArgument(
+                "a GradScaler cannot reach the gradients of sparse layers, which are never formed:"
+                " leave it out (bfloat16 needs none), or call Engine.to_dense() first"
+            )
 
 
 def _path(parameter: Tensor, foreach: bool | None, fused: bool | None) -> _Path:

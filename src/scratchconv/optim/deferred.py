@@ -1,4 +1,7 @@
-"""Weights whose gradient is never formed: the optimizer asks their owner to take the step."""
+"""Weights whose gradient is never formed: the optimizer asks their owner to take the step.
+
+A module with such a weight has an attribute `defers_steps` that is true.
+"""
 
 from __future__ import annotations
 

@@ -40,12 +40,19 @@ def param_groups(
 
     Raises:
         InvalidArgument: a negative or infinite λ, a name in `model.convolution_layers` that is no
-            module of the model, or a model with no weight.
+            module of the model, a model with no weight, or one that another optimizer's engine
+            trains.
     """
     lam_first = lam if lam_first is None else lam_first
     nonnegative("lam", lam)
     nonnegative("lam_first", lam_first)
     model = _unwrapped(model)
+    for layer, module in model.named_modules():
+        if getattr(module, "defers_steps", False):
+            raise InvalidArgument(
+                f"layer {layer!r} is trained by the engine of another optimizer: call to_dense()"
+                " of that engine first, then make the groups"
+            )
     convolution_layers = _convolution_layers(model)
     groups: list[dict[str, Any]] = [
         {"params": [], "lam": lam_first, "name": "convolution_weights"},

@@ -41,16 +41,22 @@ def kept_in_all(density: float, size: int) -> int:
 
 
 def layer_counts(
-    shapes: Mapping[str, tuple[int, ...]], total: int, distribution: Distribution
+    shapes: Mapping[str, tuple[int, ...]],
+    total: int,
+    distribution: Distribution,
+    present: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """The weights that each layer keeps: `total` in all, to the weight.
 
-    Whole numbers come by largest remainders; of equal ones the earlier layer gains.
+    Whole numbers come by largest remainders; of equal ones the earlier layer gains. By themselves
+    these can give a layer more when all layers together get less; no layer gets more than what is
+    `present`.
 
     Args:
         shapes: the shape of each layer's weight by name.
         total: weights to keep in all.
         distribution: how densities vary between layers, see above.
+        present: weights that each layer has, by the counts for a larger total; None means all.
 
     Raises:
         InvalidArgument: an unknown distribution, a total that is more than there are weights, or
@@ -62,7 +68,7 @@ def layer_counts(
     if not 0 <= total <= sum(sizes.values()):
         raise InvalidArgument(f"total is {total}: there are {sum(sizes.values())} weights")
     parts = sizes if distribution == "uniform" else {n: sum(s) for n, s in shapes.items()}
-    counts = _whole(_shares(parts, sizes, total), total)
+    counts = _whole(_shares(parts, sizes, total), total, sizes if present is None else present)
     if empty := [name for name, count in counts.items() if count == 0]:
         raise InvalidArgument(
             f"{total} weights in all leave none to {', '.join(empty)} ({distribution}): "
@@ -86,9 +92,13 @@ def _shares(parts: Mapping[str, int], sizes: Mapping[str, int], total: int) -> d
         full |= beyond
 
 
-def _whole(shares: Mapping[str, Fraction], total: int) -> dict[str, int]:
+def _whole(
+    shares: Mapping[str, Fraction], total: int, present: Mapping[str, int]
+) -> dict[str, int]:
     counts = {name: math.floor(share) for name, share in shares.items()}
     by_remainder = sorted(shares, key=lambda name: counts[name] - shares[name])
-    for name in by_remainder[: total - sum(counts.values())]:
-        counts[name] += 1
+    while sum(counts.values()) < total:
+        with_room = [name for name in by_remainder if counts[name] < present[name]]
+        for name in with_room[: total - sum(counts.values())]:
+            counts[name] += 1
     return counts

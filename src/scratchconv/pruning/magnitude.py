@@ -140,7 +140,7 @@ class MagnitudePruning(Pruning):
             self.masks = largest_of_all(magnitudes, kept)
             return
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
-        counts = layer_counts(shapes, kept, self.distribution)
+        counts = layer_counts(shapes, kept, self.distribution, self.connections())
         self.masks = {name: largest(magnitudes[name], counts[name]) for name in magnitudes}
 
     def _rewind(self) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 from scratchconv.kernels import batch_norm
 from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.sparse_rows import SparseRows
-from scratchconv.sparse.linear import Gradient, SparseLinear
+from scratchconv.sparse.linear import SparseLinear
+from scratchconv.sparse.product import Gradient
 from scratchconv.sparse.screening import Screen
 from scratchconv.sparse.switching import SwitchAt
 from scratchconv.sparse.weight import CompressedWeight, DenseWeight, Rule

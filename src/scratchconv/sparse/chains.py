@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import takewhile
+from functools import partial
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 import torch
-from torch import fx, nn
+from torch import nn
 
 from scratchconv.models import Network
+from scratchconv.sparse.tracing import Trace, watched, works_in_place
 
 
-def followers(model: nn.Module) -> dict[nn.Linear, list[nn.Module]]:
+def followers(model: nn.Module, traced: list[Trace]) -> dict[nn.Linear, list[nn.Module]]:
     """For each linear layer the modules that its output, and only its output, goes through next.
 
     Found in `nn.Sequential`, in this package's networks, and where `torch.fx` can trace the model.
@@ -21,20 +23,31 @@ def followers(model: nn.Module) -> dict[nn.Linear, list[nn.Module]]:
     """
     uses = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
     found: dict[nn.Linear, list[nn.Module]] = {}
-    for first, *behind in _traced_chains(model):
+    for first, *behind in (chain for trace in traced for chain in trace.chains):
         if type(first) is nn.Linear:
-            # Called more than once: what is behind it every time.
+            # Called more than once, or in training and evaluation: what is behind it every time.
             found[first] = _common(found[first], behind) if first in found else behind
     # A trace knows how a module is used; the order in a container only suggests it.
     for chain in _containers(model):
         for place, module in enumerate(chain):
             if type(module) is nn.Linear and module not in found:
-                found[module] = chain[place + 1 :]
+                found[module] = _until_overwritten(chain[place + 1 :])
     for linear, behind in found.items():
-        whole = uses[id(linear)] == 1 and not linear._forward_hooks and not linear._backward_hooks
-        own = takewhile(lambda module: uses[id(module)] == 1 and not _watched(module), behind)
+        # A hook before the forward pass sees what it saw; all others see what comes out.
+        seen = linear._forward_hooks or linear._backward_hooks or linear._backward_pre_hooks
+        whole = uses[id(linear)] == 1 and not seen
+        own = takewhile(partial(_only_behind, linear, uses, traced), behind)
         found[linear] = list(own) if whole else []
     return found
+
+
+def _only_behind(
+    linear: nn.Linear, uses: Counter[int], traced: list[Trace], module: nn.Module
+) -> bool:
+    """Whether `module`, found behind `linear`, stands nowhere else, and nobody looks at it."""
+    # In evaluation, say, it may be called without the layer.
+    together = all(trace.calls[module] == trace.calls[linear] for trace in traced)
+    return uses[id(module)] == 1 and not watched(module) and together
 
 
 def _common(one: list[nn.Module], other: list[nn.Module]) -> list[nn.Module]:
@@ -42,16 +55,15 @@ def _common(one: list[nn.Module], other: list[nn.Module]) -> list[nn.Module]:
     return [module for module, _ in pairs]
 
 
-def _watched(module: nn.Module) -> bool:
-    """Whether hooks look at what goes in and out of `module`, and must go on seeing it."""
-    return any(
-        (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        )
-    )
+def _until_overwritten(behind: list[nn.Module]) -> list[nn.Module]:
+    """`behind` without a Dropout whose output the next module overwrites, and without the rest.
+
+    A layer that does the work of a Dropout reads its outputs again in the backward pass.
+    """
+    for place, (module, user) in enumerate(pairwise(behind)):
+        if type(module) is nn.Dropout and works_in_place(user):
+            return behind[:place]
+    return behind
 
 
 class Followers(NamedTuple):
@@ -90,21 +102,3 @@ def _containers(model: nn.Module) -> Iterator[list[nn.Module]]:
     for module in model.modules():
         if type(module) is nn.Sequential or isinstance(module, Network):
             yield list(module.children())
-
-
-def _traced_chains(model: nn.Module) -> Iterator[list[nn.Module]]:
-    try:
-        graph = fx.Tracer().trace(model)
-    except Exception:  # any code may stand in a forward pass; what cannot be traced is not fused
-        return
-    modules = dict(model.named_modules())
-    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    for node in graph.nodes:
-        chain, times = [], calls[node.target]
-        while node.op == "call_module" and calls[node.target] == times:
-            chain.append(modules[str(node.target)])
-            if len(node.users) != 1:
-                break
-            node = next(iter(node.users))
-        if chain:
-            yield chain

@@ -19,6 +19,7 @@ from scratchconv.sparse.chains import Followers, absorbable, followers
 from scratchconv.sparse.layer_step import LayerStep, Regrowth
 from scratchconv.sparse.linear import SparseLinear
 from scratchconv.sparse.switching import ALWAYS_COMPRESSED, ALWAYS_DENSE, SwitchAt
+from scratchconv.sparse.tracing import traces
 
 Mode = Literal["auto", "dense", "sparse"]
 
@@ -51,9 +52,9 @@ class Engine:
         A gradient that waits for a step is forgotten.
         """
         for layer in self.layers.values():
-            layer.decompress()
-            parameter = layer.values
-            self.optimizer.defer(parameter, None)
+            if not layer.replaced:  # another weight stands there, and is dense
+                layer.decompress()
+            self.optimizer.defer(layer.values, None)
             if layer.batch_norm is not None:
                 layer.batch_norm.__class__ = nn.BatchNorm1d
             if layer.relu is not None:
@@ -96,7 +97,7 @@ class Engine:
         ]
 
 
-_ATTRIBUTES = ("form", *Followers._fields, "input_gradient_wanted", "_gradients")
+_ATTRIBUTES = ("_form", *Followers._fields, "input_gradient_wanted", "_gradients", "_owner")
 
 
 def sparsify(
@@ -116,7 +117,8 @@ def sparsify(
     which each pass takes the first from torch's generator).
 
     The weight's gradient is never formed: `weight.grad` stays None, and `optimizer.step` does the
-    update. So nothing between `backward` and `step` can change that gradient (clipping, hooks).
+    update. So nothing between `backward` and `step` can change that gradient (clipping, hooks). One
+    that the weight has already is forgotten.
 
     On an NVIDIA GPU, where Triton must be installed (the extra `gpu`), layers are always dense, and
     no step makes the host wait for the device (if the learning rate is a number, not a tensor on
@@ -138,8 +140,8 @@ def sparsify(
             CPU).
 
     Raises InvalidArgument: another optimizer, an unknown mode, a `regrowth` that is neither
-    "exact" nor at least 1, a name in `switch_at` that is not taken over, no layer to take over, or
-    a layer on a GPU that is to be compressed.
+    "exact" nor at least 1, a name in `switch_at` that is not taken over, no layer to take over, a
+    layer on a GPU that is to be compressed, or one that another optimizer's engine trains.
     """
     if not isinstance(optimizer, BetaLasso):
         raise InvalidArgument(
@@ -166,12 +168,19 @@ def sparsify(
     uses = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
     _stay_out_of_graphs(SparseLinear)
     engine = Engine(model, optimizer)
-    behind = followers(model)
+    traced = traces(model)
+    behind = followers(model, traced)
+    read = {parameter for trace in traced for parameter in trace.read}
     taken = {}
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        if reason := _why_not(module, regularised, uses, mode):
+        if isinstance(module, SparseLinear) and not optimizer.defers(module.values):
+            raise InvalidArgument(
+                f"layer {name!r} is trained by the engine of another optimizer, or is a copy of"
+                " one that is: call to_dense() of its engine first, before copying"
+            )
+        if reason := _why_not(module, regularised, uses, read, mode):
             engine.left[name] = reason
         else:
             taken[name] = module
@@ -200,6 +209,8 @@ def sparsify(
             f"no linear layer of {type(model).__name__} can be sparsified"
             f" ({reasons or 'it has none'})"
         )
+    for layer in engine.layers.values():
+        layer.values.grad = None  # what is stepped from now on is the layer's own
     return engine
 
 
@@ -217,6 +228,7 @@ def _why_not(
     layer: nn.Linear,
     regularised: set[nn.Parameter],
     uses: Counter[nn.Parameter],
+    read: set[nn.Parameter],
     mode: Mode,
 ) -> str | None:
     """Why `layer` must stay as it is, None where it need not."""
@@ -240,6 +252,8 @@ def _why_not(
         return "the optimizer does not regularise its weight (λ > 0)"
     if uses[weight] > 1:
         return "another layer shares its weight"
+    if weight in read:
+        return "the forward pass uses its weight for something else too"
     if mode == "auto" and weight.numel() < SMALLEST:
         return f"it has {weight.numel()} weights, too few to gain from"
     return None

@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 from scratchconv.errors import InvalidArgument
 from scratchconv.sparse.activations import feature_major, storage_dtype
 from scratchconv.sparse.gpu_weight import GpuWeight
-from scratchconv.sparse.linear import Gradient, SparseLinear, reaches
+from scratchconv.sparse.linear import SparseLinear
+from scratchconv.sparse.product import Gradient, reaches
 
 
 class GpuLinear(SparseLinear):
@@ -20,7 +21,7 @@ class GpuLinear(SparseLinear):
     A BatchNorm1d and a ReLU right behind it are one kernel (`BatchNormReLU`), not part of this one.
     """
 
-    form: GpuWeight
+    _form: GpuWeight
     compressible: ClassVar[bool] = False
 
     @staticmethod
@@ -35,7 +36,13 @@ class GpuLinear(SparseLinear):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        output: Tensor = _Product.apply(self.rows_of(input), self.values, self.bias, self)  # type: ignore[no-untyped-call]
+        output: Tensor = _Product.apply(
+            self.rows_of(input),
+            self.values,
+            self.bias,
+            self,
+            self.training and torch.is_grad_enabled(),
+        )  # type: ignore[no-untyped-call]
         return output if input.dim() == 2 else output.reshape(*input.shape[:-1], self.out_features)
 
 
@@ -44,13 +51,18 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, values: Tensor, bias: Tensor | None, layer: GpuLinear
+        ctx: Any,
+        input: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        layer: GpuLinear,
+        training: bool,
     ) -> Tensor:
         inputs = feature_major(input, storage_dtype(values))
-        ctx.layer = layer
+        ctx.layer, ctx.training = layer, training
         ctx.save_for_backward(inputs, values)
         # Detached, it is no view to autograd, and modules behind may work on it in place.
-        return layer.form.outputs(inputs, bias).t().detach()
+        return layer._form.outputs(inputs, bias, training=training).t().detach()
 
     @staticmethod
     @once_differentiable
@@ -61,11 +73,11 @@ class _Product(torch.autograd.Function):
         input_gradient = bias_gradient = None
         layer.input_gradient_wanted = ctx.needs_input_grad[0]
         if ctx.needs_input_grad[0]:
-            input_gradient = layer.form.input_gradient(gradient).t()
+            input_gradient = layer.form.input_gradient(gradient, training=ctx.training).t()
         if ctx.needs_input_grad[1] and reaches(ctx.next_functions[1][0]):
             # Lengths of dY are for screening, which a dense weight has no need of.
             factors = Gradient(inputs, gradient, square=gradient.new_empty(0))
-            layer._gradients.append((factors, inputs._version))
+            layer.keep(factors)
         if ctx.needs_input_grad[2]:
             bias_gradient = gradient.sum(1, dtype=torch.float32)
-        return input_gradient, None, bias_gradient, None
+        return input_gradient, None, bias_gradient, None, None

@@ -21,16 +21,16 @@ class GpuWeight(MasterWeight):
         self._options = theta.new_empty(3)
         self._written: Rule | None = None
         self._counts = theta.new_empty(len(theta), dtype=torch.int32)
-        self._counted_version = -1
+        self._counted_at = (-1, 0)
 
     @property
     def nonzero(self) -> Tensor:
         """How many weights are not zero: int64 (), on the device."""
         return self._counted().sum()
 
-    def outputs(self, inputs: Tensor, bias: Tensor | None) -> Tensor:
+    def outputs(self, inputs: Tensor, bias: Tensor | None, *, training: bool = True) -> Tensor:
         """Y = W X + b (units, samples) from X (features, samples)."""
-        sums = torch.mm(self._operand(inputs.dtype), inputs)
+        sums = torch.mm(self._operand(inputs.dtype, training), inputs)
         return sums if bias is None else sums.add_(bias[:, None])
 
     def update(self, inputs: Tensor, gradient: Tensor, rule: Rule) -> None:
@@ -46,16 +46,16 @@ class GpuWeight(MasterWeight):
             counts=self._counts,
         )
         increment_version(self.parameter)
-        self._copied_version = self._counted_version = self.parameter._version
+        self._copied = self._counted_at = self._present()
 
     def nonzero_per_unit(self) -> Tensor:
         return self._counted().long()
 
     def _counted(self) -> Tensor:
         """The non-zeros of each unit, int32: counted by the update, unless others wrote since."""
-        if self._counted_version != self.parameter._version:
+        if self._counted_at != self._present():
             self._counts.copy_(torch.count_nonzero(self.parameter.detach(), dim=1))
-            self._counted_version = self.parameter._version
+            self._counted_at = self._present()
         return self._counts
 
     def _write(self, rule: Rule) -> None:

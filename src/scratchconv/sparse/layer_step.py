@@ -14,7 +14,8 @@ from torch import Tensor
 from scratchconv.kernels import screening, sparse_products
 from scratchconv.sparse import calibration
 from scratchconv.sparse.activations import numbers, tiles
-from scratchconv.sparse.linear import Gradient, SparseLinear
+from scratchconv.sparse.linear import SparseLinear
+from scratchconv.sparse.product import Gradient
 from scratchconv.sparse.screening import Screen, Screened, product_rounding
 from scratchconv.sparse.switching import ALWAYS_DENSE, SwitchAt
 from scratchconv.sparse.weight import CompressedWeight, Rule
@@ -47,6 +48,11 @@ class LayerStep:
         self.steps = 0
         self.record: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._screen = Screen(layer.in_features)
+        layer.owned_by(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.layer.owned_by(self)  # copied together with it
 
     def forget(self) -> None:
         """Forget the gradients of the backward passes since the last step."""
@@ -137,7 +143,9 @@ def _zeros_at_least(
     inputs, outputs = gradient.inputs, gradient.outputs
     if len(units) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
-    find = _by_levels if _INT8_IS_FAST else _by_products
+    # Levels reach ±127, and their products are summed in int32.
+    sums_fit = inputs.shape[1] <= (2**31 - 1) // 127**2
+    find = _by_levels if _INT8_IS_FAST and sums_fit else _by_products
     row, column = find(inputs, outputs[units], gradient.square[units].sqrt(), bar)
     unit = units.numpy()[row]
     new = ~screening.are_stored(unit, column, form.rows.columns, form.rows.offsets)

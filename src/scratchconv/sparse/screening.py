@@ -26,7 +26,7 @@ from torch import Tensor
 
 from scratchconv.kernels import screening
 from scratchconv.sparse.activations import numbers, tiles
-from scratchconv.sparse.linear import Gradient
+from scratchconv.sparse.product import Gradient
 
 # Directions of the batch that are split off, beside the constant one.
 _RANK = 63

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import batch_norm, dense_update, sparse_products
 from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.sparse_rows import SparseRows
@@ -47,8 +48,8 @@ class Weight(Protocol):
     def nonzero(self) -> int | Tensor:
         """How many weights are not zero: on a GPU a tensor, since reading it waits."""
 
-    def input_gradient(self, gradient: Tensor) -> Tensor:
-        """dX = Wᵀ dY, (features, samples) from (units, samples)."""
+    def input_gradient(self, gradient: Tensor, *, training: bool = True) -> Tensor:
+        """dX = Wᵀ dY, (features, samples) from (units, samples); `training` as in MasterWeight."""
 
     def update(self, inputs: Tensor, gradient: Tensor, rule: Rule) -> None:
         """One step on the weights, from X and dY; a compressed weight moves its non-zeros only."""
@@ -61,28 +62,37 @@ class Weight(Protocol):
 
 
 class MasterWeight:
-    """All weights in float32, beside a bfloat16 copy where products are in bfloat16."""
+    """All weights in float32, beside a bfloat16 copy where products are in bfloat16.
+
+    The copy is made by a step and read by the passes in `training`. Others may run on weights that
+    were put there through `.data`, of which autograd counts no version: those of a moving average,
+    say. They cast the weights anew.
+    """
 
     def __init__(self, parameter: nn.Parameter) -> None:
         self.parameter = parameter
         self._copy: Tensor | None = None
-        self._copied_version = -1
+        self._copied = (-1, 0)  # the version, and where the weights were
 
-    def input_gradient(self, gradient: Tensor) -> Tensor:
-        return torch.mm(self._operand(gradient.dtype).t(), gradient)
+    def input_gradient(self, gradient: Tensor, *, training: bool = True) -> Tensor:
+        return torch.mm(self._operand(gradient.dtype, training).t(), gradient)
 
     def to_dense(self) -> Tensor:
         return self.parameter.detach()
 
-    def _operand(self, dtype: torch.dtype) -> Tensor:
-        """The weights in `dtype`, from the copy where it is still theirs."""
+    def _operand(self, dtype: torch.dtype, training: bool = True) -> Tensor:
+        """The weights in `dtype`, in training from the copy where it is still theirs."""
         theta = self.parameter.detach()
         if dtype == torch.float32:
             return theta
-        if self._copy is None or self._copied_version != self.parameter._version:
-            self._copy = theta.to(dtype)
-            self._copied_version = self.parameter._version
+        if not training:
+            return theta.to(dtype)
+        if self._copy is None or self._copied != self._present():
+            self._copy, self._copied = theta.to(dtype), self._present()
         return self._copy
+
+    def _present(self) -> tuple[int, int]:
+        return self.parameter._version, self.parameter.data_ptr()
 
 
 class DenseWeight(MasterWeight):
@@ -92,9 +102,11 @@ class DenseWeight(MasterWeight):
         super().__init__(parameter)
         self.nonzero = int(torch.count_nonzero(parameter.detach()))
 
-    def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
+    def outputs(
+        self, inputs: Tensor, units: Units, normalised: Tensor | None, *, training: bool = True
+    ) -> Tensor:
         """z (units, samples) from X (features, samples); x̂ into `normalised` if given."""
-        sums = torch.mm(self._operand(inputs.dtype), inputs)
+        sums = torch.mm(self._operand(inputs.dtype, training), inputs)
         kept = no_rows(inputs.dtype) if normalised is None else numbers(normalised)
         batch_norm.dense_units(numbers(sums), units, kept, numbers(sums))
         return sums
@@ -117,7 +129,7 @@ class DenseWeight(MasterWeight):
                 nonzero[rows],
             )
         torch.autograd.graph.increment_version(self.parameter)
-        self._copied_version = self.parameter._version
+        self._copied = self._present()
         self.nonzero = int(nonzero.sum())
 
     def nonzero_per_unit(self) -> Tensor:
@@ -146,14 +158,16 @@ class CompressedWeight:
     def shape(self) -> tuple[int, int]:
         return self.rows.units, self.rows.features
 
-    def outputs(self, inputs: Tensor, units: Units, normalised: Tensor | None) -> Tensor:
+    def outputs(
+        self, inputs: Tensor, units: Units, normalised: Tensor | None, *, training: bool = True
+    ) -> Tensor:
         """z (units, samples) from X (features, samples); x̂ into `normalised` if given."""
         outputs = inputs.new_empty(self.rows.units, inputs.shape[1])
         kept = no_rows(inputs.dtype) if normalised is None else numbers(normalised)
         batch_norm.sparse_units(self.rows, numbers(inputs), units, kept, numbers(outputs))
         return outputs
 
-    def input_gradient(self, gradient: Tensor) -> Tensor:
+    def input_gradient(self, gradient: Tensor, *, training: bool = True) -> Tensor:
         result = gradient.new_empty(self.rows.features, gradient.shape[1])
         sparse_products.input_gradient(self.rows, numbers(gradient), numbers(result))
         return result
@@ -188,6 +202,28 @@ class CompressedWeight:
         ]
         return ends.diff()
 
+    def take_up(self) -> None:
+        """Go on with what `parameter.data = …` has put in the place of the values, if it has.
+
+        Raises InvalidArgument if that is neither as many values nor a whole matrix.
+        """
+        if self.parameter.data_ptr() == self._address:
+            return
+        data = self.parameter.detach()
+        if data.dtype == torch.float32 and data.shape == self.shape:
+            rows = SparseRows.from_dense(data.numpy())
+        elif data.dtype == torch.float32 and data.shape == self.rows.values.shape:
+            rows = self.rows.with_values(data.numpy().copy())
+        else:
+            raise InvalidArgument(
+                f"the values of a compressed layer were replaced by {data.dtype} of shape"
+                f" {tuple(data.shape)}: give float32 of shape {self.rows.values.shape}, or of"
+                f" {self.shape} for the whole weight, or call to_dense() of the engine first"
+            )
+        self._store(rows)
+        self.nonzero = int(np.count_nonzero(rows.values))
+
     def _store(self, rows: SparseRows) -> None:
         self.rows = rows
         self.parameter.data = torch.from_numpy(rows.values)
+        self._address = self.parameter.data_ptr()
