@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scratchconv import cli
+from scratchconv import cli, published
 from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError
 from scratchconv.experiments.catalogue import EXPERIMENTS
 from scratchconv.experiments.neyshabur import table2
@@ -82,35 +82,77 @@ def test_an_experiment_is_named_as_the_catalogue_has_it():
         assert experiment.source
 
 
-def _records(accuracy: float, nonzero: int = 100) -> list[RunRecord]:
+def _records(*accuracies: float, nonzero: int = 100) -> list[RunRecord]:
     layers = [{"nonzero": nonzero, "size": 1000}]
-    return [RunRecord("k", {}, {}, {"test_accuracy": accuracy / 100, "layers": layers})]
+    return [
+        RunRecord(
+            "k", {}, {"image": [3, 32, 32]}, {"test_accuracy": accuracy / 100, "layers": layers}
+        )
+        for accuracy in accuracies
+    ]
 
 
-def _found(**accuracies: float) -> dict[str, list[RunRecord]]:
-    names = {"conv": "s-conv/sgd", "local": "s-local/sgd", "fc": "3-fc/sgd", "sgd": "s-fc/sgd"}
-    names["beta"] = "s-fc/beta-lasso-50"
-    nonzeros = {"beta": 20, "local": 300}
-    return {names[k]: _records(v, nonzeros.get(k, 100)) for k, v in accuracies.items()}
+def _order(*accuracies: tuple[float, ...]) -> list[str]:
+    """What is said of rows given best to worst in the paper."""
+    rows = [f"{model}/{method}" for _, model, method in table2.ROWS]
+    found = {key: _records(*of) for key, of in zip(rows, accuracies, strict=True)}
+    return table2.order("cifar10", found, published.load("neyshabur2020")["table2"])
 
 
 def test_table_2_says_whether_the_published_order_holds():
-    holds = table2.order("cifar10", _found(conv=70, local=68, beta=65, sgd=62, fc=55))
-    assert "S-CONV 70.00 > S-LOCAL 68.00" in holds[0]
-    assert "(the published order)" in holds[0]
-    assert "is +3.00 points from SGD" in holds[1]
-    assert "15.0 times as many" in holds[1]
-    broken = table2.order("cifar10", _found(conv=67, local=68, beta=61, sgd=62, fc=55))
-    assert "S-LOCAL 68.00 > S-CONV 67.00" in broken[0]
-    assert "(not the published order)" in broken[0]
-    assert "is −1.00 points from SGD" in broken[1]
-    close = _found(conv=70, local=68, beta=65, sgd=62, fc=62.1)
-    close["s-fc/sgd"] += _records(62.4)
-    close["3-fc/sgd"] += _records(62.5)
-    said = table2.order("cifar10", close)
-    assert "as far as the seeds tell: they do not part 3-FC from S-FC)" in said[0]
+    (holds,) = _order((70,), (68,), (65,), (64,), (63,), (62,), (55,))
+    assert "S-CONV 70.00 > S-LOCAL 68.00 > S-FC β = 50 65.00" in holds
+    assert holds.endswith("> 3-FC 55.00 (the published order).")
+    broken, fell = _order(
+        (70, 70.1), (68, 68.1), (65, 65.1), (60, 60.1), (58, 58.1), (62, 62.1), (61, 60.9)
+    )
+    assert broken.endswith("(the published order but for S-FC β = 1 and S-FC β = 0).")
+    assert fell == (
+        "cifar10: S-FC β = 1 and S-FC β = 0, in the paper above S-FC by SGD and 3-FC, are below."
+    )
+    order, close = _order((70,), (68,), (65,), (64,), (63,), (62, 62.4), (62.1, 62.5))
+    assert order.endswith("(the published order).")
+    assert close == "cifar10: the seeds do not tell S-FC by SGD from 3-FC."
+
+
+def test_table_2_counts_the_weights_of_s_local_that_meet_a_pixel():
+    found = {
+        "s-fc/beta-lasso-50": _records(60, nonzero=200),
+        "s-local/sgd": _records(60, nonzero=6912),
+    }
+    # Of 9 taps a side at 16 places, 134 of 144 lie on an image of 32 pixels.
+    times = 6912 * (134 / 144) ** 2 / 200
+    assert f"S-LOCAL's has {times:.1f} times as many" in table2.kept("cifar10", found)
 
 
 def test_every_record_has_the_command_that_makes_it(made):
     for line in (made / "table2" / FILE).read_text(encoding="utf-8").splitlines():
         assert json.loads(line)["result"]["environment"]["command"].startswith("scratchconv train")
+
+
+def _to_stop(monkeypatch: pytest.MonkeyPatch, error: Exception, *, begun: bool) -> None:
+    """Whatever is to be trained ends in `error`, with its directory there if it was begun."""
+
+    def stopped(jobs, **_):
+        if begun:
+            jobs[0].directory.mkdir(parents=True, exist_ok=True)
+        raise error
+
+    monkeypatch.setattr("scratchconv.lab.lab.run_jobs", stopped)
+
+
+def test_what_was_broken_off_cannot_be_gone_on_with_at_another_scale(tmp_path, monkeypatch):
+    _to_stop(monkeypatch, RuntimeError("the power failed"), begun=True)
+    with pytest.raises(RuntimeError, match="the power failed"):
+        reproduced(tmp_path, "zhang-tree", scale="laptop")
+    with pytest.raises(RunDirectoryError, match="results of scale laptop, not smoke"):
+        reproduced(tmp_path, "zhang-tree", scale="smoke", resume=True)
+    with pytest.raises(RuntimeError, match="the power failed"):  # as far as the runs
+        reproduced(tmp_path, "zhang-tree", scale="laptop", resume=True)
+
+
+def test_what_was_refused_before_its_first_run_takes_no_folder(tmp_path, monkeypatch):
+    _to_stop(monkeypatch, InvalidArgument("no cluster"), begun=False)
+    for scale in ("laptop", "smoke"):
+        with pytest.raises(InvalidArgument, match="no cluster"):
+            reproduced(tmp_path, "zhang-tree", scale=scale)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from scratchconv import __version__
 from scratchconv.errors import InvalidArgument, RunDirectoryError, ScratchconvError
 from scratchconv.lab import Lab, LabOptions, jobs, read_records, run_key
 from scratchconv.lab import lab as lab_module
@@ -140,6 +141,47 @@ def test_runs_of_another_version_are_not_mixed_in_silently(tmp_path):
     assert taken.version == "0.0.9"
 
 
+@pytest.mark.parametrize("other", [{"version": "0.0.9"}, {"started": "2001-01-01T00:00:00+00:00"}])
+@pytest.mark.parametrize("folders", [("a", "b"), ("b", "a")])
+def test_what_was_measured_on_another_run_is_not_taken_for_this_one(tmp_path, other, folders):
+    first = new_lab(tmp_path)
+    config = first.config("3-fc", "cifar10")
+    record = first.train({"one": config}, epochs=True)["one"]
+    (tmp_path / "first" / FILE).unlink()
+    environment = record.result["environment"] | other
+    measures = {f"{count_weights.__module__}:count_weights": {"parameters": -1}}
+    of_another = replace(
+        record, result=record.result | {"environment": environment}, epochs=[], measured=measures
+    )
+    for folder, found in zip(folders, (of_another, record), strict=True):
+        (tmp_path / folder).mkdir()
+        write_records(tmp_path / folder / FILE, [found])
+    taken = new_lab(tmp_path, "c").train({"one": config}, measure=count_weights, epochs=True)["one"]
+    assert taken.result == record.result
+    assert taken.epochs == record.epochs
+    assert lab_module.measured(taken, count_weights)["parameters"] > 0
+
+
+def test_a_failure_of_another_version_is_no_failure_of_this_one(tmp_path):
+    first = new_lab(tmp_path)
+    wild = first.config("3-fc", "cifar10", lr=1e30)
+    record = first.train({"wild": wild})["wild"]
+    assert record.failure
+    assert record.version == __version__
+    again = new_lab(tmp_path)
+    assert again.train({"wild": wild})["wild"] == record
+    assert again.progress.made == []
+    for result, told in (
+        ({"environment": record.result["environment"] | {"version": "0.0.9"}}, r"0\.0\.9"),
+        ({}, "an unknown version"),
+    ):
+        write_records(tmp_path / "first" / FILE, [replace(record, result=result)])
+        with pytest.raises(RunDirectoryError, match=rf"scratchconv.*{told}.*--any-version"):
+            new_lab(tmp_path).train({"wild": wild})
+        taken = new_lab(tmp_path, any_version=True).train({"wild": wild})["wild"]
+        assert taken.failure == record.failure
+
+
 def test_several_processes_make_the_same_runs(tmp_path):
     alone, together = new_lab(tmp_path / "alone"), new_lab(tmp_path / "together", jobs=2)
     configs = {f"seed {s}": alone.config("s-fc", "cifar10", seed=s) for s in range(2)}
@@ -218,6 +260,29 @@ def test_ctrl_c_at_a_terminal_which_all_processes_get_saves_what_is_under_way(tm
         assert list((run / "checkpoints").glob("*.safetensors")), told
 
 
+_KILLS_ITS_PROCESS = """
+import os
+import signal
+
+def killed(directory, data_dir):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_a_process_that_is_killed_is_an_error_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "kills_its_process.py").write_text(_KILLS_ITS_PROCESS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)  # other processes are given the path as well
+    config = new_lab(tmp_path).config("s-fc", "cifar10", epochs=1)
+    wanted = [
+        jobs.Job(replace(config, seed=seed), tmp_path / f"seed {seed}", measures)
+        for seed, measures in enumerate([("kills_its_process:killed",), ()])
+    ]
+    with pytest.raises(ScratchconvError, match=r"was killed.* fewer --jobs.* --resume") as error:
+        list(jobs.run_jobs(wanted, at_once=2, cluster=None, progress=Told()))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_no_run_begins_after_a_request_to_stop(tmp_path):
     config = new_lab(tmp_path).config("s-fc", "cifar10")
@@ -272,6 +337,15 @@ def test_records_are_never_taken_out_of_their_file(tmp_path):
     again = new_lab(tmp_path)
     again.train({"new": lab.config("s-fc", "cifar10", seed=7)})  # as one that is broken off then
     assert len(read_records(tmp_path / "first" / FILE)) == 3
+
+
+def test_two_labs_at_one_experiment_keep_each_other_s_records(tmp_path):
+    labs = new_lab(tmp_path), new_lab(tmp_path)
+    for seed, lab in enumerate(labs):
+        lab.train({"one": lab.config("s-fc", "cifar10", seed=seed)})
+    assert len(read_records(tmp_path / "first" / FILE)) == 2
+    labs[0].write()
+    assert len(read_records(tmp_path / "first" / FILE)) == 2
 
 
 def test_a_missing_record_is_said_in_a_line_with_the_remedy(tmp_path):

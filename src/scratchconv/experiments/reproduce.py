@@ -77,6 +77,8 @@ def reproduce(
         lab = Lab(
             experiment.name, chosen, options, datasets=kept[experiment.name], progress=progress
         )
+        if not options.redraw:  # before the first run: what is broken off is of this scale too
+            write_whole(options.out / SCALE_FILE, f"{chosen.name}\n")
         try:
             outcome = experiment.reproduce(lab)
         except RunDirectoryError as error:
@@ -86,7 +88,6 @@ def reproduce(
             continue
         if lab.used and not options.redraw:
             lab.write()
-            write_whole(options.out / SCALE_FILE, f"{chosen.name}\n")
         page = write_outcome(
             lab.folder, _heading(experiment, lab), outcome, list(lab.used.values())
         )
@@ -109,7 +110,9 @@ def _heading(experiment: Experiment, lab: Lab) -> Heading:
 def _check_scale(options: LabOptions, scale: Scale) -> None:
     """Raise where the folder holds another scale's results: its index can be of one alone."""
     marked = options.out / SCALE_FILE
-    there = marked.read_text(encoding="utf-8").strip() if marked.is_file() else scale.name
+    if not marked.is_file() or list(options.out.iterdir()) == [marked]:
+        return  # marked, then refused before its first run: it holds nothing of that scale
+    there = marked.read_text(encoding="utf-8").strip()
     if there != scale.name:
         raise RunDirectoryError(
             f"{options.out} holds results of scale {there}, not {scale.name}: choose another --out"

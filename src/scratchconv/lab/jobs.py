@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,11 +19,13 @@ from typing import Any, Protocol
 
 import torch
 
-from scratchconv.errors import Collapse, InvalidArgument
+from scratchconv.errors import Collapse, InvalidArgument, ScratchconvError
 from scratchconv.lab.records import RunRecord, own_settings, record_of, run_key
 from scratchconv.training import Progress, RunConfig, Stopped, load_run, train
+from scratchconv.training.environment import describe_environment
 from scratchconv.training.epoch_log import epochs_done
 from scratchconv.training.interruption import serve_parent
+from scratchconv.training.precision import resolve_device
 
 Measure = Callable[[Path, Path | None], dict[str, Any]]
 """Measures a finished run's weights: given its directory and the data folder, returns JSON.
@@ -65,14 +68,20 @@ def run_job(job: Job, progress: Progress | None = None) -> RunRecord:
         else:
             run = train(job.config, job.directory, resume=True, progress=progress)
     except Collapse as collapse:
-        settings = own_settings(job.config)
-        return RunRecord(run_key(job.config), settings, {}, {}, failure=str(collapse))
+        return _failed(job.config, str(collapse))
     measured = {}
     for name in job.measures:
         module, function = name.split(":")
         measure: Measure = getattr(import_module(module), function)
         measured[name] = measure(job.directory, job.config.data_dir)
     return record_of(run, job.config, epochs=job.epochs, measured=measured)
+
+
+def _failed(config: RunConfig, reason: str) -> RunRecord:
+    """A failure is as much a version's as a result is: a later one may not fail."""
+    environment = describe_environment(resolve_device(config.device))
+    result = {"environment": {"command": config.command(), **environment}}
+    return RunRecord(run_key(config), own_settings(config), {}, result, failure=reason)
 
 
 def run_jobs(
@@ -153,6 +162,11 @@ def _stopping_together(
                 raise
     except KeyboardInterrupt:
         raise Stopped("stopped as asked; go on by adding --resume") from None
+    except BrokenProcessPool as error:
+        raise ScratchconvError(
+            "a process was killed, most likely for want of memory: ask for fewer --jobs, then go on"
+            " with --resume"
+        ) from error
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before)

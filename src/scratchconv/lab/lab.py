@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +20,11 @@ from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.records import (
     FILE,
     RunRecord,
+    add_records,
     merged,
     read_records,
     run_key,
-    write_records,
+    same_run,
 )
 from scratchconv.lab.scales import Scale
 from scratchconv.report.wording import plural
@@ -122,13 +124,11 @@ class Lab:
         jobs = {}
         for key, config in by_key.items():
             config.check()
-            record = self._known.get(key)
-            if record is not None:
-                self._check_version(record)
-                there = not weights or self.options.redraw or self._has_weights(config)
-                if _complete(record, measures, epochs) and there:
-                    self.used[key] = record
-                    continue
+            record = self._recorded(key, measures, epochs)
+            there = not weights or self.options.redraw or self._has_weights(config)
+            if record is not None and there:
+                self.used[key] = record
+                continue
             if weights and self._weights_lost(config):
                 raise RunDirectoryError(
                     f"{self.directory(config)} is finished, but its checkpoints are gone: delete"
@@ -153,16 +153,19 @@ class Lab:
             cluster=self.options.cluster,
             progress=self.progress,
         ):
-            self._check_version(record)
-            record = merged(record, self._known.get(record.key))
-            self.used[record.key] = self._known[record.key] = record
+            if not self._may_take(record):
+                raise self._other_version(record)
+            known = self._known.get(record.key, [])
+            record = reduce(merged, known, record)
+            self._known[record.key] = [record, *known]
+            self.used[record.key] = record
             self.write()
             self.progress.finished(record)
-        return {name: self._known[run_key(config)] for name, config in configs.items()}
+        return {name: self.used[run_key(config)] for name, config in configs.items()}
 
     def write(self) -> None:
         """Write the records used so far; what the file held besides stays in it."""
-        write_records(self.folder / FILE, {**self._kept, **self.used}.values())
+        add_records(self.folder / FILE, self.used)
 
     def train_groups(
         self,
@@ -248,13 +251,22 @@ class Lab:
         finished = (self.directory(config) / "result.json").exists()
         return finished and not self._has_weights(config)
 
-    def _check_version(self, record: RunRecord) -> None:
-        if record.failure or self.options.any_version or record.version == __version__:
-            return
-        raise RunDirectoryError(
+    def _recorded(self, key: str, measures: Sequence[str], epochs: bool) -> RunRecord | None:
+        """A record that has all that is asked of the run; raises where all are other versions'."""
+        known = self._known.get(key, [])
+        taken = [record for record in known if self._may_take(record)]
+        if known and not taken:
+            raise self._other_version(known[0])
+        return next((record for record in taken if _complete(record, measures, epochs)), None)
+
+    def _may_take(self, record: RunRecord) -> bool:
+        return self.options.any_version or record.version == __version__
+
+    def _other_version(self, record: RunRecord) -> RunDirectoryError:
+        return RunDirectoryError(
             f"the run {record.key} under {self.options.out} was made by scratchconv"
-            f" {record.version}, this is {__version__}: choose another --out, or mix them by"
-            " --any-version (the page then names both)"
+            f" {record.version or 'of an unknown version'}, this is {__version__}: choose another"
+            " --out, or mix them by --any-version (the page then names both)"
         )
 
 
@@ -285,10 +297,14 @@ def _records_under(out: Path) -> dict[Path, dict[str, RunRecord]]:
     return {path: read_records(path) for path in sorted(out.glob(f"*/{FILE}"))}
 
 
-def _together(files: Iterable[Mapping[str, RunRecord]]) -> dict[str, RunRecord]:
-    """Those of all files by key; the one that says most of each."""
-    found: dict[str, RunRecord] = {}
+def _together(files: Iterable[Mapping[str, RunRecord]]) -> dict[str, list[RunRecord]]:
+    """Those of all files by key, one of each run: this version's first, of these the newest."""
+    found: dict[str, list[RunRecord]] = {}
     for records in files:
         for key, record in records.items():
-            found[key] = merged(record, found.get(key))
+            others = found.setdefault(key, [])
+            together = reduce(merged, others, record)
+            others[:] = [together, *(other for other in others if not same_run(other, record))]
+    for runs in found.values():
+        runs.sort(key=lambda run: (run.version == __version__, run.started or ""), reverse=True)
     return found

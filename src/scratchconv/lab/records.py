@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from scratchconv.errors import RunDirectoryError, ScratchconvError
 from scratchconv.training import Run, RunConfig
-from scratchconv.training.checkpoint import write_whole
+from scratchconv.training.checkpoint import cannot_write, write_whole
 
 FILE = "records.jsonl"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished run. `failure` is why it could not be finished; its `result` is then empty.
+    """A finished run, or one that failed: its `result` then has the environment alone.
 
     Attributes:
         key: which run it is, see `run_key`.
@@ -32,6 +35,7 @@ class RunRecord:
         result: as in `result.json`.
         epochs: lines of `metrics.jsonl`, where an experiment draws them; else empty.
         measured: what was measured on the weights, by the name of the measure.
+        failure: why it could not be finished; empty where it was.
     """
 
     key: str
@@ -74,6 +78,12 @@ class RunRecord:
         """The version of scratchconv that made the run."""
         version = self.result.get("environment", {}).get("version")
         return None if version is None else str(version)
+
+    @property
+    def started(self) -> str | None:
+        """When the run began."""
+        started = self.result.get("environment", {}).get("started")
+        return None if started is None else str(started)
 
     @property
     def core_seconds(self) -> float:
@@ -119,6 +129,29 @@ def write_records(path: Path, records: Iterable[RunRecord]) -> None:
     write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
+def add_records(path: Path, records: Mapping[str, RunRecord]) -> None:
+    """Write records, by their keys, into a file; what others wrote there meanwhile stays in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _held(path.parent / "lock"):
+        there = read_records(path)
+        mine = {key: merged(record, there.get(key)) for key, record in records.items()}
+        write_records(path, {**there, **mine}.values())
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock; another process that holds it, for the time of a write, is waited for."""
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise cannot_write(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def read_records(path: Path) -> dict[str, RunRecord]:
     """The records of a file by their keys; none where there is no file.
 
@@ -143,8 +176,11 @@ def read_records(path: Path) -> dict[str, RunRecord]:
 
 
 def merged(record: RunRecord, other: RunRecord | None) -> RunRecord:
-    """`record` with what only an earlier record of the same run has measured or kept."""
-    if other is None or other.key != record.key or other.failure:
+    """`record` with what only another record of the same run has measured or kept.
+
+    A run made anew, by another version say, is another run: its weights were not the same.
+    """
+    if other is None or not same_run(record, other):
         return record
     return RunRecord(
         record.key,
@@ -155,6 +191,13 @@ def merged(record: RunRecord, other: RunRecord | None) -> RunRecord:
         {**other.measured, **record.measured},
         record.failure,
     )
+
+
+def same_run(record: RunRecord, other: RunRecord) -> bool:
+    """Whether both are of one training, and not of two by the same settings."""
+    if record.key != other.key or record.started is None:
+        return False
+    return (record.started, record.version) == (other.started, other.version)
 
 
 def _short(record: Mapping[str, Any]) -> dict[str, Any]:
