@@ -39,6 +39,9 @@ from scratchconv.report.discovery_verdict import discovery_verdict
 from scratchconv.training import Stopped
 from scratchconv.training.environment import describe_environment
 
+# numpy's generators take no larger seed.
+_LARGEST_SEED = 2**32 - 1
+
 PAGE = "page.html"
 STAGES = "stages"
 """Folder of the stages, beside the page while it is not there."""
@@ -91,13 +94,16 @@ def run_discover(
     holds something and neither `resume` nor `overwrite` was asked for, or another search than the
     one to be resumed; InvalidArgument and DataError for what cannot be looked at.
     """
+    for flag, seed in (("seed", options.seed), ("permute", options.permute or 0)):
+        if seed < 0:
+            raise InvalidArgument(f"--{flag} {seed}: must be a whole number of at least 0")
+    if options.seed > _LARGEST_SEED:
+        raise InvalidArgument(f"--seed {options.seed}: must be at most {_LARGEST_SEED}")
     if resume and (out is None or overwrite):
         raise InvalidArgument("--resume goes on in the folder given by --out, without --overwrite")
     out = _new_folder(options.name) if out is None else out
     kept = KeptStages(out / STAGES)
     _check_folder(out, kept, resume=resume, overwrite=overwrite)
-    if options.seed < 0 or (options.permute is not None and options.permute < 0):
-        raise InvalidArgument("--seed and --permute must be whole numbers of at least 0")
     started = _now()
     try:
         with Stages() as stages:

@@ -154,6 +154,12 @@ def test_less_work_is_smaller_batches_then_fewer_steps():
         assert (found.steps, found.batch_size) == expected
 
 
+def test_restarts_of_the_largest_seed():
+    x = np.random.default_rng(0).normal(size=(60, 6))
+    options = {"widths": (1,), "restarts": 1, "course": Course(2, 16, 0.1)}
+    assert decided(x, np.arange(60) % 2, None, 2**32 - 1, **options).tried
+
+
 def test_what_cannot_be_the_shortest_is_not_trained():
     samples = standard_samples(np.random.default_rng(0).normal(size=(60, 30)), np.arange(60) % 2)
     options = {"widths": (1, 2, 40), "restarts": 0, "position_widths": (9,), "filters": (1,)}

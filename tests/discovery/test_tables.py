@@ -148,6 +148,70 @@ def test_encodings(write, tmp_path):
         read_table(tmp_path / "latin.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "rows"),
+    [
+        ("a;b\n1,5;2,5\n2,5;3\n", ("a", "b"), [[1.5, 2.5], [2.5, 3]]),
+        ("1,5;2,5\n2,5;3,5\n", ("0", "1"), [[1.5, 2.5], [2.5, 3.5]]),
+        ('"1,5";"2,5"\n"2,5";"3,5"\n', ("0", "1"), [[1.5, 2.5], [2.5, 3.5]]),
+        ("\na;b\n1;2\n3;4\n", ("a", "b"), [[1, 2], [3, 4]]),
+        ("x, in cm;y, in cm\n-1,5e2;,5\n2;3,\n", ("x, in cm", "y, in cm"), [[-150, 0.5], [2, 3]]),
+        ('"a;b;c",d\n1,2\n3,4\n', ("a;b;c", "d"), [[1, 2], [3, 4]]),
+        ("a;b\n1,5;x,1\n2,5;y,2\n", ("a", "b=y,2"), [[1.5, 0], [2.5, 1]]),
+    ],
+)
+def test_decimal_commas_between_semicolons(write, text, names, rows):
+    table = read_table(write(text))
+    assert table.names == names
+    assert table.X.tolist() == rows
+
+
+def test_decimal_commas_in_all_rows_and_in_the_target(write, monkeypatch):
+    monkeypatch.setattr(table_files, "_ROWS", 1)
+    table = read_table(write("a;y;c\n1;0,5;1,5\n2;1;x\n2,5;1;x\n"), target="y")
+    assert table.X.tolist() == [[1, 0], [2, 1], [2.5, 1]]  # c, which is not all numbers, is text
+    assert table.names == ("a", "c=x")
+    assert (table.y.tolist(), table.task) == ([0.5, 1, 1], "regression")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a;b\n1,5;1.5\n2,5;3\n", r"comma \(column 'a'\) .* point \(column 'b'\): write all"),
+        ("a;b\n1,5;1\n2.5;3\n", r"comma \(column 'a'\) .* point \(column 'a'\)"),
+        ("a;b\n1.234,5;1\n2,5;3\n", r"'a' .* between thousands, such as 1\.234,5: write them"),
+        ("a\tb\n1,5\t1\n2,5\t3\n", "'a' .* such as 1,5: write decimal commas as points, or"),
+    ],
+)
+def test_commas_that_could_be_anything(write, text, message):
+    with pytest.raises(DataError, match=message):
+        read_table(write(text))
+
+
+def test_whole_numbers_too_large_to_be_told_apart_are_no_classes(write, tmp_path):
+    path = write("x,id,n\n" + "".join(f"{i},{2**53 + i % 2},{1 + i % 2}e300\n" for i in range(20)))
+    for target in ("id", "n"):
+        table = read_table(path, target=target)
+        assert table.task == "regression"
+        assert table.y.dtype == np.float64
+        with pytest.raises(InvalidArgument, match=r"as large as .*: put a letter before each"):
+            read_table(path, target=target, task="classification")
+    path = tmp_path / "a.npz"  # where whole numbers are exact
+    np.savez(path, X=np.ones((4, 2)), y=2**53 + np.array([0, 1, 0, 1]))
+    assert len(set(read_table(path, task="classification").y.tolist())) == 2
+    np.savez(path, X=np.ones((4, 2)), y=np.array([2**64 - 1, 1, 1, 1], dtype=np.uint64))
+    with pytest.raises(InvalidArgument, match="cannot be classes"):
+        read_table(path, task="classification")
+
+
+def test_arrays_without_rows(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((0, 3)))
+    np.savez(tmp_path / "a.npz", X=np.zeros((0, 2, 3)), y=np.zeros(0))
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(DataError, match="has no row: there is nothing to learn from"):
+            read_table(tmp_path / name)
+
+
 def test_unknown_targets_and_files(write, tmp_path):
     path = write("length,width\n1,2\n")
     with pytest.raises(InvalidArgument, match=r"length, width\. Did you mean 'width'\?"):

@@ -38,6 +38,8 @@ _RATES = (1.0, 1 / 3, 1 / 9)
 """Of the course's learning rate: the next is tried where training diverges."""
 _PENALISED_LR = 0.1
 """Of the steps by β-LASSO, which has no momentum (Neyshabur 2020, §4)."""
+_SEEDS = 2**32
+"""numpy's generators take those below."""
 _BATCH = 64
 """Rows of a step, at least, where work is short: statistics of fewer are too uncertain."""
 
@@ -168,7 +170,8 @@ class Search:
             if bits(best) >= bits(here):
                 break
             here = best
-        again = [self.code(*lattice.at(here), self.seed + 1 + i) for i in range(self.restarts)]
+        seeds = [(self.seed + 1 + i) % _SEEDS for i in range(self.restarts)]
+        again = [self.code(*lattice.at(here), seed) for seed in seeds]
         lengths = sorted(code.bits for code in (known[here], *again) if code is not None)
         return lengths[len(lengths) // 2] - lengths[0] if lengths else None
 

@@ -8,7 +8,7 @@ import io
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,11 +17,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scratchconv.discovery.csv_cells import (
+    is_number,
+    missing_text,
+    numbers_or_text,
+    separator_of,
+    stripped,
+)
 from scratchconv.errors import DataError, InvalidArgument
 from scratchconv.models.memory import available_bytes
-
-# What stands for a value that is not there, in lower case.
-_MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
 
 _ROWS = 2048  # of a csv file at a time: cells are text only for so long
 
@@ -47,46 +51,58 @@ def read_csv(path: Path) -> list[Column]:
     _check_memory(_BYTES_A_BYTE * path.stat().st_size, path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            names, columns = _csv_columns(file, path, text=frozenset())
+            names, columns, marks = _csv_columns(file, path, text=frozenset())
             mixed = {i for i, parts in enumerate(columns) if len({p.dtype.kind for p in parts}) > 1}
             if mixed:  # "01" was read as 1 before the first letter came
-                file.seek(0)
-                names, columns = _csv_columns(file, path, text=mixed)
+                names, columns, marks = _csv_columns(file, path, text=mixed)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
     except csv.Error as error:
         raise DataError(f"{path} is no csv file that can be read: {error}") from None
+    if len(marks) > 1:
+        raise DataError(
+            f"{path} has numbers with a decimal comma (column {marks[',']!r}) and with a point"
+            f" (column {marks['.']!r}): write all with a point"
+        )
     found = []
     for name, parts in zip(names, columns, strict=True):
         values = np.concatenate(parts)
         text = values.dtype.kind == "U"
-        found.append(Column(name, values, _missing_text(values) if text else np.isnan(values)))
+        found.append(Column(name, values, missing_text(values) if text else np.isnan(values)))
     return found
 
 
 def _csv_columns(
     file: IO[str], path: Path, text: Set[int]
-) -> tuple[list[str], list[list[NDArray[Any]]]]:
-    """Names of the columns, and each as chunks; those of `text` as they are written."""
-    first = file.readline()
-    file.seek(0)
-    separator = max(",;\t", key=first.count)
+) -> tuple[list[str], list[list[NDArray[Any]]], dict[str, str]]:
+    """Names of the columns, and each as chunks; those of `text` as they are written.
+
+    Between semicolons decimals have a comma or a point: a column for each of the marks found.
+    """
+    separator = separator_of(file)
     rows = _rows_of_one_width(file, separator, path)
     head = next(rows, None)
     if head is None:
         raise DataError(f"{path} is empty")
-    if all(_is_number(cell) for cell in head):
+    if all(is_number(cell, separator) for cell in head):
         names, pending = [str(i) for i in range(len(head))], [head]
     else:
         names, pending = [cell.strip() or str(i) for i, cell in enumerate(head)], []
     columns: list[list[NDArray[Any]]] = [[] for _ in names]
+    marks: dict[str, str] = {}
     while chunk := pending + list(islice(rows, _ROWS)):
         pending = []
         for i, cells in enumerate(zip(*chunk, strict=True)):
-            columns[i].append(_stripped(cells) if i in text else _cells(cells))
+            if i in text:
+                columns[i].append(stripped(cells))
+                continue
+            columns[i].append(numbers_or_text(cells, separator, f"column {names[i]!r} of {path}"))
+            if separator == ";" and columns[i][-1].dtype.kind == "f":
+                found = {mark for mark in ".," if any(mark in cell for cell in cells)}
+                marks |= dict.fromkeys(found, names[i])
     if not columns[0]:
         raise DataError(f"{path} has a heading but no rows")
-    return names, columns
+    return names, columns, marks
 
 
 def _rows_of_one_width(file: IO[str], separator: str, path: Path) -> Iterator[list[str]]:
@@ -102,36 +118,6 @@ def _rows_of_one_width(file: IO[str], separator: str, path: Path) -> Iterator[li
                 " the file is damaged, or a separator stands unquoted in a cell"
             )
         yield row
-
-
-def _cells(cells: Sequence[str]) -> NDArray[Any]:
-    """Numbers where all cells are, NaN for those that are missing; text otherwise."""
-    try:
-        return np.array(cells, dtype=np.float64)
-    except ValueError:
-        text = _stripped(cells)
-    missing = _missing_text(text)
-    try:
-        return np.where(missing, "nan", text).astype(np.float64)
-    except ValueError:
-        return text
-
-
-def _stripped(cells: Sequence[str]) -> NDArray[Any]:
-    return np.array([cell.strip() for cell in cells])
-
-
-def _missing_text(values: NDArray[Any]) -> NDArray[np.bool_]:
-    kinds, which = np.unique(values, return_inverse=True)
-    return np.array([str(kind).lower() in _MISSING for kind in kinds])[which]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def read_txt(path: Path) -> tuple[NDArray[Any], list[str]]:
@@ -284,7 +270,8 @@ def _matrix(array: NDArray[Any], what: str) -> tuple[NDArray[Any], list[str]]:
     dtype = np.float32 if exact or small else np.float64
     places = np.ndindex(*array.shape[1:])
     names = [",".join(map(str, place)) for place in places]
-    return np.ascontiguousarray(array.reshape(len(array), -1), dtype=dtype), names
+    rows = array.reshape(len(array), math.prod(array.shape[1:]))  # −1 is nothing without rows
+    return np.ascontiguousarray(rows, dtype=dtype), names
 
 
 def _check_memory(needed: int, what: Path | str) -> None:

@@ -70,8 +70,9 @@ def read_table(
 ) -> Table:
     """Read a table; its kind is told by the file's ending.
 
-    - `.csv`, `.tsv`: UTF-8 text, separated by commas, semicolons or tabs. The first row names the
-      columns, unless all of it are numbers: then they are called 0, 1, ….
+    - `.csv`, `.tsv`: UTF-8 text, separated by commas, semicolons or tabs; between semicolons
+      decimals may have a comma. The first row names the columns, unless all of it are numbers:
+      then they are called 0, 1, ….
     - `.parquet`: numbers, truth values and text; needs pyarrow (the extra `tables`).
     - `.npz`: an array `X` of two or more dimensions, its rows along the first and the others
       flattened; the target in an array `y` of one; names in `names`, where there are any. A file
@@ -91,7 +92,7 @@ def read_table(
             csv, parquet or npy file without it has no y; an npz file has the array `y` as target.
         drop: columns to leave out, as names or numbers like the target.
         task: "classification" or "regression". None: the first for text, for truth values and for
-            whole numbers of few values (`MOST_CLASSES`).
+            whole numbers of few values (`MOST_CLASSES`), if exact: a float is below 2⁵³.
 
     Raises:
         DataError: the file is missing, damaged, too large for the memory, has missing or infinite
@@ -157,12 +158,19 @@ def _checked(
         whole = y.dtype.kind in "biu" or bool(np.equal(np.mod(y, 1), 0).all())
         values = len(np.unique(y)) if whole else 0
         few = values <= min(MOST_CLASSES, max(2, len(y) // _ROWS_A_CLASS))
-        inferred: Task = "classification" if whole and few else "regression"
+        inexact = whole and _is_inexact(y)
+        inferred: Task = "classification" if whole and few and not inexact else "regression"
         task = task or inferred
         if task == "classification" and not whole:
             raise InvalidArgument(
                 f"the target of {path} has fractions, such as {y[np.mod(y, 1) != 0][0]:g}, and"
                 " cannot be classes: choose task regression, or another target"
+            )
+        if task == "classification" and inexact:
+            raise InvalidArgument(
+                f"the target of {path} has whole numbers as large as {np.abs(y).max():g}, whose"
+                " last digits are lost, and cannot be classes: put a letter before each, choose"
+                " task regression, or another target"
             )
         if task == "classification":
             y = y if y.dtype.kind == "b" else y.astype(np.int64)
@@ -176,6 +184,14 @@ def _checked(
     if task == "regression":
         y = y.astype(np.float64)
     return Table(X, y, tuple(names), task)
+
+
+def _is_inexact(y: NDArray[Any]) -> bool:
+    """Whether whole numbers are so large that two of them may have become one."""
+    if y.dtype.kind == "b":
+        return False
+    limit = 2**53 if y.dtype.kind == "f" else 2**63  # classes are int64
+    return max(int(y.max()), -int(y.min())) >= limit
 
 
 def _kept(
