@@ -11,6 +11,7 @@ at one size in the middle.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +66,9 @@ SIZES = {
 
 def reproduce(lab: Lab) -> Outcome:
     """Train all sizes of all networks, draw both figures."""
-    found = runs(lab)
+    tried = _candidates(lab)
+    chosen = lab.choose(tried)
+    found = runs(lab, chosen)
     epochs = lab.scale.short
     pictures = (
         curves(found, "test", epochs),
@@ -73,14 +76,24 @@ def reproduce(lab: Lab) -> Outcome:
         fewest_picture(found, epochs),
     )
     said = [sentence for data in lab.datasets for sentence in sentences(data, found[data])]
+    said += settings.at_the_edge(
+        lab.datasets[0], {network: (tried[model], chosen[model]) for network, model in NETWORKS}
+    )
     return Outcome(tuple(said), (*pictures, table(found), fewest_table(found)))
 
 
-def runs(lab: Lab) -> Found:
-    """All runs; those whose loss became infinite are left out."""
+def _candidates(lab: Lab) -> dict[str, list[RunConfig]]:
+    """What every network chooses its settings from, at one size."""
+    size = SIZES[lab.scale.name].choosing
+    return {
+        model: settings.sgd(lab.scale, _config(lab, model, lab.datasets[0], size))
+        for _, model in NETWORKS
+    }
+
+
+def runs(lab: Lab, chosen: Mapping[str, RunConfig]) -> Found:
+    """All runs with the settings `chosen`; those whose loss became infinite are left out."""
     sizes = SIZES[lab.scale.name]
-    tried = {model: _config(lab, model, lab.datasets[0], sizes.choosing) for _, model in NETWORKS}
-    chosen = lab.choose({model: settings.sgd(lab.scale, of) for model, of in tried.items()})
     points = [
         (data, network, model, millions)
         for network, model in NETWORKS

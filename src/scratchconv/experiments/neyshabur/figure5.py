@@ -83,9 +83,8 @@ def reproduce(lab: Lab) -> Outcome:
     """Choose both methods' settings, train all kernels, draw the lines."""
     plan = PLANS[lab.scale.name]
     base = _config(lab, plan, lab.datasets[0], plan.choosing)
-    chosen = lab.choose(
-        {"sgd": settings.sgd(lab.scale, base), "beta-lasso": _beta_lasso(plan, base)}
-    )
+    tried = {"sgd": settings.sgd(lab.scale, base), "beta-lasso": _beta_lasso(plan, base)}
+    chosen = lab.choose(tried)
     made = lab.train_groups(
         {
             (data, method, kernel): {
@@ -107,6 +106,9 @@ def reproduce(lab: Lab) -> Outcome:
         found[data][method][kernel] = [record for record in records if not record.failure]
     epochs = plan.epochs or lab.scale.long
     said = [sentence for data, methods in found.items() for sentence in sentences(data, methods)]
+    said += settings.at_the_edge(
+        lab.datasets[0], {title: (tried[method], chosen[method]) for title, method in METHODS}
+    )
     return Outcome(tuple(said), (picture(found, epochs), table(found, list(chosen.values()))))
 
 

@@ -83,7 +83,8 @@ def reproduce(lab: Lab) -> Outcome:
     data, scale = lab.datasets[0], lab.scale
     half = replace(half_size(lab, data), augment="none")
     candidates = zip(METHODS, (settings.sgd, settings.beta_lasso), strict=True)
-    chosen = lab.choose({method: of(scale, half) for method, of in candidates})
+    tried = {method: of(scale, half) for method, of in candidates}
+    chosen = lab.choose(tried)
     at_length = lab.choose(
         {
             (method, epochs): _of_length(config, epochs)
@@ -104,6 +105,7 @@ def reproduce(lab: Lab) -> Outcome:
     sentences = [
         *described(by_length, lambda point: point.epochs, "epochs"),
         *described(by_width, lambda point: point.alpha, "α"),
+        *settings.at_the_edge(data, {method: (tried[method], chosen[method]) for method in tried}),
     ]
     return Outcome(
         tuple(sentences),
