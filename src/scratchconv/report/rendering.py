@@ -7,7 +7,7 @@ import re
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-_NAME = re.compile(r"\b(?:[SD]-(?:FC|CONV|LOCAL)|3-FC)\b")
+_NAME = re.compile(r"\b(?:[SD]-(?:FC|CONV|LOCAL)|3-FC|β-LASSO)\b")
 
 
 def templates(*packages: str) -> Environment:
@@ -24,5 +24,5 @@ def templates(*packages: str) -> Environment:
 
 
 def unbroken(text: str) -> Markup:
-    """Escaped, and with names of networks on one line: S-FC does not end as "S-"."""
+    """Escaped, and with names of networks and of β-LASSO on one line: none ends as "S-"."""
     return Markup(_NAME.sub(r'<span class="name">\g<0></span>', str(escape(text))))
