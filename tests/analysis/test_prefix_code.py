@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from scratchconv.analysis.bit_string import BitReader, BitString, BitWriter
@@ -273,6 +273,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False).filter(bool)
 
 
 @SLOW_MACHINES
+@example([0.75, 1.5, -3.0, 2.0**-127, 3 * 2.0**-128, 3 * 2.0**-127], 9)
 @given(st.lists(FLOATS, max_size=30), st.integers(9, 32))
 def test_rounding_is_to_the_nearest_of_b_bits(values, b):
     array = np.array(values, np.float32)

@@ -117,13 +117,17 @@ def values_of(patterns: NDArray[np.uint32], b: int) -> NDArray[np.float32]:
 def rounded_patterns(values: NDArray[np.float32], b: int) -> NDArray[np.uint32]:
     """The b bits of the element of ℝ_b nearest to each finite value, the even one of two as near.
 
-    A value too large for b bits becomes the pattern of infinity.
+    At 9 bits, where no significand is even, that is the larger one (IEEE 754-2019, §4.3.1). A value
+    too large for b bits becomes the pattern of infinity.
     """
     patterns = values.view(np.uint32)
     dropped = MOST_BITS - b
     if not dropped:
         return patterns
-    lowest_kept = (patterns >> np.uint32(dropped)) & np.uint32(1)
+    kept = patterns >> np.uint32(dropped)
+    lowest_kept = kept & np.uint32(1)
+    if b == FEWEST_BITS:  # sign and exponent: below the smallest power of two, 0 is even
+        lowest_kept = (kept & np.uint32(0xFF) != 0).astype(np.uint32)
     # A carry out of the fraction raises the exponent: just what rounding up to a power of two is.
     half = np.uint32(2 ** (dropped - 1) - 1)
     return np.asarray((patterns + half + lowest_kept) >> np.uint32(dropped), np.uint32)
