@@ -48,6 +48,13 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
+def assert_trains_as(plain: nn.Module, model: nn.Module, optimizer: sc.BetaLasso) -> None:
+    """`plain`, of the same weights and without an engine, comes to the same."""
+    train(model, optimizer)
+    train(plain, optimizer_of(plain))
+    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-4, atol=1e-5)
+
+
 @modes
 @pytest.mark.parametrize("unscaled", [False, True], ids=["step", "unscale_, step"])
 @pytest.mark.parametrize("overflow", [False, True])
@@ -63,10 +70,7 @@ def test_a_gradient_scaler_is_refused_and_leaves_no_trace(overflow, unscaled, mo
     with pytest.raises(InvalidArgument, match="GradScaler cannot reach"):
         scaler.step(optimizer)
     torch.testing.assert_close(weights(model), before, rtol=0, atol=0)
-    plain = network()
-    train(model, optimizer)
-    train(plain, optimizer_of(plain))
-    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-4, atol=1e-5)
+    assert_trains_as(network(), model, optimizer)
 
 
 @modes
@@ -83,10 +87,7 @@ def test_a_penalty_on_the_weight_is_refused(mode):
     torch.testing.assert_close(weights(model), before, rtol=0, atol=0)
     optimizer.zero_grad()
     assert model[0].weight.pow(2).sum().item() > 0  # looked at, it is as any
-    plain = network()
-    train(model, optimizer)
-    train(plain, optimizer_of(plain))
-    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-4, atol=1e-5)
+    assert_trains_as(network(), model, optimizer)
 
 
 @modes
@@ -121,9 +122,7 @@ def test_a_weight_with_two_uses_is_left_alone_and_trains_as_before(mode):
     optimizer = optimizer_of(model)
     engine = sc.sparsify(model, optimizer, mode=mode)
     assert engine.left == {"encoder": "the forward pass uses its weight for something else too"}
-    train(model, optimizer)
-    train(plain, optimizer_of(plain))
-    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-4, atol=1e-5)
+    assert_trains_as(plain, model, optimizer)
 
 
 @modes

@@ -11,6 +11,7 @@ from scratchconv.errors import ScratchconvError
 from scratchconv.experiments.machine import one_machine
 from scratchconv.experiments.mean_difference import mean_difference
 from scratchconv.experiments.sgd_and_beta_lasso import SEEDS, search_configs
+from scratchconv.lab import mean_and_deviation
 from scratchconv.training import Run, load_run
 
 _GROUPS = {
@@ -50,8 +51,8 @@ def results_table(records: Path) -> str:
 def _row(label: str, runs: Sequence[Run]) -> str:
     results = [_result(run) for run in runs]
     densities = [r["layers"][0]["nonzero"] / r["layers"][0]["size"] for r in results]
-    accuracy = _mean_and_deviation([100 * r["test_accuracy"] for r in results])
-    spread = _mean_and_deviation([r["spread"] for r in results])
+    accuracy = mean_and_deviation([100 * r["test_accuracy"] for r in results])
+    spread = mean_and_deviation([r["spread"] for r in results])
     by_chance = statistics.mean(r["locality"]["spread_by_chance"] for r in results)
     density = 100 * statistics.mean(densities)
     seconds = statistics.mean(r["seconds"] for r in results)
@@ -109,10 +110,6 @@ def _chosen(groups: Mapping[str, Sequence[Run]]) -> str:
         " far by chance: shuffled are the same weights at"
         " random pixels."
     )
-
-
-def _mean_and_deviation(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def _provenance(runs: Sequence[Run]) -> str:

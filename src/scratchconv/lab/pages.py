@@ -47,7 +47,7 @@ def write_outcome(
             for exhibit in outcome.exhibits
             if isinstance(exhibit, Picture)
         },
-        made=[line for line in _made(records) if line],
+        made=_made(records),
         runs=[_run(record) for record in records],
     )
     write_whole(page, html)
@@ -66,14 +66,15 @@ def markdown(heading: Heading, outcome: Outcome, records: Sequence[RunRecord]) -
             lines += ["", exhibit.note] if exhibit.note else []
         else:
             lines.append(exhibit.markdown())
-    lines += ["", *_made(records), "", f"Made by `{heading.command}`.", ""]
+    for paragraph in _made(records):
+        lines += ["", paragraph]
+    lines += ["", f"Made by `{heading.command}`.", ""]
     return "\n".join(lines)
 
 
 def _made(records: Sequence[RunRecord]) -> list[str]:
-    """Paragraphs, an empty line between them."""
-    said = settings(records)
-    return [*([said, ""] if said else []), provenance(records)]
+    """Paragraphs on how the runs were made."""
+    return [said for said in (settings(records), provenance(records)) if said]
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,13 @@ def distance(
 
     `ours` and `theirs`: the samples in all that every size stands for.
     """
-    pairs = [(i, j) for i in range(len(drawn)) for j in range(len(drawn)) if ours[i] == theirs[j]]
+    as_printed = list(enumerate(drawn))
+    as_trained = [
+        (i, size)
+        for i, mine in enumerate(ours)
+        for size, other in zip(drawn, theirs, strict=True)
+        if mine == other
+    ]
     printed, trained = (
         [
             abs(statistics.mean(accuracies[network][i]) - published_accuracy(data, network, size))
@@ -114,7 +120,7 @@ def distance(
             for network in NETWORKS
             if accuracies[network][i]
         ]
-        for places in (list(enumerate(drawn)), [(i, drawn[j]) for i, j in pairs])
+        for places in (as_printed, as_trained)
     )
     said = []
     if printed:
