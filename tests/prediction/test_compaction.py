@@ -245,3 +245,13 @@ def test_hooks_are_refused(network):
 def test_mean_and_std_that_cannot_be(network, mean, std, message):
     with pytest.raises(InvalidArgument, match=message):
         compact(network(), mean=mean, std=std)
+
+
+def test_a_module_that_stands_twice_is_applied_twice():
+    torch.manual_seed(0)
+    relu, tied = nn.ReLU(), nn.Linear(8, 8)
+    model = nn.Sequential(nn.Linear(6, 8), relu, tied, relu, tied, relu, nn.Linear(8, 3))
+    inputs = torch.randn(9, 6)
+    network = compact(model)
+    assert [layer.relu for layer in network.layers] == [True, True, True, False]
+    check_equal(network, model, inputs)

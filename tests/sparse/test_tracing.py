@@ -92,3 +92,26 @@ def test_training_and_evaluation_may_differ(training, kind, mode):
     for way in (True, False):
         found, expected = model.train(way)(batch()), plain.train(way)(batch())
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+class Untraceable(nn.Module):
+    """Its forward pass branches on values, and one ReLU stands in two places of its Sequential."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        relu = nn.ReLU()
+        self.layers = nn.Sequential(
+            nn.Linear(20, 20), relu, nn.Linear(20, 20), relu, nn.BatchNorm1d(20)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x if x.sum() > 0 else x + 1)
+
+
+@modes
+def test_a_relu_that_stands_twice_is_not_skipped(mode):
+    model, plain = Untraceable(), Untraceable()
+    sparsified(model, mode)
+    assert not traces(model)
+    torch.testing.assert_close(model(batch()), plain(batch()), rtol=1e-4, atol=1e-5)

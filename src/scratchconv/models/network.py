@@ -70,6 +70,7 @@ class Network(nn.Module):
                 f"input has shape {tuple(input.shape)}: this {self.name} was built for "
                 f"(n, {channels}, {height}, {width})"
             )
-        for layer in self.children():
-            input = layer(input)
+        for layer in self._modules.values():  # children() would skip one that stands twice
+            if layer is not None:
+                input = layer(input)
         return input

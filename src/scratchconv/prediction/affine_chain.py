@@ -70,8 +70,10 @@ def _modules_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, 
     if not (_is(module, Network) or _is(module, nn.Sequential)):
         yield name, module
         return
-    for child_name, child in module.named_children():
-        yield from _modules_in_order(child, f"{name}.{child_name}" if name else child_name)
+    # Not named_children(), which leaves out a module where it stands for the second time.
+    for child_name, child in module._modules.items():
+        if child is not None:
+            yield from _modules_in_order(child, f"{name}.{child_name}" if name else child_name)
 
 
 def _is(module: nn.Module, *kinds: type[nn.Module]) -> bool:

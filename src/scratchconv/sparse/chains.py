@@ -101,4 +101,5 @@ def _usual(module: nn.Module, units: int) -> bool:
 def _containers(model: nn.Module) -> Iterator[list[nn.Module]]:
     for module in model.modules():
         if type(module) is nn.Sequential or isinstance(module, Network):
-            yield list(module.children())
+            # Not children(), which leaves out a module where it stands for the second time.
+            yield [child for child in module._modules.values() if child is not None]
