@@ -168,7 +168,7 @@ def test_table2_says_what_every_beta_gains_here_and_in_the_paper():
     assert none.endswith("β = 0 against SGD on the same S-FC: −1.60 points; in the paper +3.82.")
 
 
-def test_table2_compares_momentum_at_one_weight_decay():
+def test_momentum_is_compared_at_one_weight_decay():
     def trial(momentum: float, decay: float, accuracy: float, **other: object) -> RunRecord:
         settings_ = {"model": "s-fc", "method": "sgd", "data": "cifar10", "skip_test": True}
         settings_ |= {"momentum": momentum, "weight_decay": decay, **other}
@@ -176,11 +176,15 @@ def test_table2_compares_momentum_at_one_weight_decay():
 
     trials = [trial(0.0, 5e-4, 61.5), trial(0.9, 5e-4, 62.4), trial(0.9, 1e-3, 62.8)]
     trials += [trial(0.9, 5e-4, 99, model="s-conv"), trial(0.9, 5e-4, 98, skip_test=False)]
-    (sentence,) = table2.momentum("cifar10", trials)
+    ours = [trial(0.0, 0.0, of, method="beta-lasso", beta=beta) for beta, of in ((50, 62), (1, 70))]
+    assert settings.momentum("cifar10", "s-fc", "S-FC", trials) == []
+    trials += ours
+    (sentence,) = settings.momentum("cifar10", "s-fc", "S-FC", trials)
     assert "at weight decay 0.0005 SGD's trial on S-FC comes to 62.40 %" in sentence
     assert "with momentum and to 61.50 % without" in sentence
-    assert table2.momentum("cifar10", trials[1:]) == []
-    assert table2.momentum("cifar100", trials) == []
+    assert "β-LASSO, which is defined without, to 62.00 %" in sentence
+    assert settings.momentum("cifar10", "s-fc", "S-FC", trials[1:]) == []
+    assert settings.momentum("cifar100", "s-fc", "S-FC", trials) == []
 
 
 def test_who_chose_at_the_edge_of_what_was_tried_is_named():

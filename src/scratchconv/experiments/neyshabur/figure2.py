@@ -149,7 +149,7 @@ def curves(found: Found, split: str, epochs: int) -> Picture:
         y=f"{_WORDS[split]} accuracy (%)",
         title=next(iter(found)),
     )
-    legend_below(figure)
+    legend_below(figure, columns=min(4, 2 * len(found)))
     return Picture.of(
         figure,
         title=f"{_WORDS[split].capitalize()} accuracy against size",

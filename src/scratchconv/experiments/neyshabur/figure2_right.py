@@ -84,7 +84,7 @@ def fewest_picture(found: Found, epochs: int) -> Picture:
             y="best test accuracy (%)" if axes is panels[0] else "",
             title=data,
         )
-    legend_below(figure)
+    legend_below(figure, columns=min(4, 2 * len(found)))
     return Picture.of(
         figure,
         title="Fewest weights that fit, and the best test accuracy",

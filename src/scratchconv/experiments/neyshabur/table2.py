@@ -6,7 +6,7 @@ Settings are chosen on validation data for every network, method and dataset by 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -49,7 +49,7 @@ def reproduce(lab: Lab) -> Outcome:
             *order(data, found[data], theirs),
             *against_sgd(data, found[data], theirs),
             kept(data, found[data]),
-            *momentum(data, lab.used.values()),
+            *settings.momentum(data, "s-fc", "S-FC", lab.used.values()),
             *at_the_edge(lab, data, chosen),
         ]
     return Outcome(tuple(sentences), (table(found, theirs), kept_table(found)))
@@ -195,30 +195,6 @@ def kept(data: str, records: dict[str, list[RunRecord]]) -> str:
         f"{data}: β = 50 keeps {ours:,.0f} weights of its first layer; S-LOCAL's has"
         f" {seen / max(1.0, ours):.1f} times as many that meet a pixel."
     )
-
-
-def momentum(data: str, records: Iterable[RunRecord]) -> list[str]:
-    """What SGD's trials on S-FC come to with and without momentum, which β-LASSO has none of.
-
-    Compared at a weight decay that both were tried at, the best where there are several.
-    """
-    best: dict[tuple[float, bool], float] = {}
-    for record in records:
-        of = [record.setting(name) for name in ("model", "method", "data", "skip_test")]
-        if record.failure or of != ["s-fc", "sgd", data, True]:
-            continue
-        at = record.setting("weight_decay"), record.setting("momentum") > 0
-        best[at] = max(best.get(at, 0.0), record.accuracy("validation"))
-    both = [decay for decay, has in best if has and (decay, False) in best]
-    if not both:
-        return []
-    decay = max(both, key=lambda decay: best[decay, False])
-    with_it, without = best[decay, True], best[decay, False]
-    return [
-        f"{data}: at weight decay {decay:g} SGD's trial on S-FC comes to {with_it:.2f} % of the"
-        f" validation data with momentum and to {without:.2f} % without, at another rate; β-LASSO"
-        " is defined without. Whether that is why a gain is not the paper's was not tested."
-    ]
 
 
 def _share_on_the_image(record: RunRecord) -> float:
