@@ -116,12 +116,19 @@ def _line(step: int, nonzero: int, dense: int) -> dict:
     return {"step": step, "layers": layers, "dense_gradients": dense}
 
 
-def test_stretches_are_the_epochs():
-    first, second = stretches([_line(5, 40, 5), _line(15, 20, 1)], batch_size=8)
+def test_stretches_are_the_epochs_where_support_changes_between_them():
+    first, second = stretches([_line(5, 40, 5), _line(15, 20, 1)], 8, None)
     assert (first.samples, second.samples) == (40, 80)
     assert (first.dense_gradients, second.dense_gradients) == (1.0, 0.1)
     assert first.nonzero == {"conv1": 40, "fc1": 10}
     assert second.nonzero == {"conv1": 20, "fc1": 10}
+
+
+def test_support_that_shrinks_counts_with_the_mean_of_an_epochs_ends():
+    found = stretches([_line(5, 40, 5), _line(15, 20, 1)], 8, {"conv1": 100, "fc1": 12})
+    assert [part.samples for part in found] == [20, 20, 40, 40]
+    assert [part.nonzero["conv1"] for part in found] == [100, 40, 40, 20]
+    assert [part.dense_gradients for part in found] == [1.0, 1.0, 0.1, 0.1]
 
 
 def test_operations_of_dense_training_are_six_a_weight_and_sample_but_for_the_image(run_directory):
@@ -144,8 +151,9 @@ def test_operations_of_beta_lasso_count_dense_gradients_unless_screened(tmp_path
     samples = run.result["steps"] // len(run.metrics) * _RUN.batch_size
     dense = sum(layer["size"] for layer in run.result["layers"])
     expected = screened = 0
-    for line in run.metrics:
-        left = [layer["nonzero"] for layer in line["layers"]]
+    ends = [[layer["nonzero"] for layer in line["layers"]] for line in run.metrics]
+    for before, after in pairwise([[layer["size"] for layer in run.result["layers"]], *ends]):
+        left = [(one + other) / 2 for one, other in zip(before, after, strict=True)]
         both = 2 * sum(left) + 2 * sum(left[1:])
         expected += samples * (both + 2 * dense)
         screened += samples * (both + 2 * sum(left))

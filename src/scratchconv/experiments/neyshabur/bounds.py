@@ -149,7 +149,8 @@ def bounds_table(data: str, records: dict[str, RunRecord]) -> Table:
         " training error and the sharper gap. At 1 and above a bound says nothing. n and ‖w‖₀"
         " include biases and BatchNorm, on which the outputs depend; ‖w‖₀ leaves out S-LOCAL's"
         " weights on padding, on which they do not. A convolution's kernel is coded once, by every"
-        " code: S-CONV's sharing is given, S-FC's is found.",
+        " code: S-CONV's sharing is given, S-FC's is found. Each bound holds by itself; for all"
+        f" {len(rows)} to hold together, each needs {(len(rows) - 1).bit_length()} bits more.",
     )
 
 

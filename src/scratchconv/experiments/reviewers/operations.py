@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +19,50 @@ def operations(directory: Path, data_dir: Path | None) -> dict[str, Any]:
     Returns `training`, in all, with the weight gradient of all weights wherever the method looks at
     it; `training_screened`, what would be left of that if no gradient of a zero were computed;
     `inference`, of one sample; and `uses`, by layer, how often a weight is used for one sample.
-    The non-zeros at the end of an epoch stand for all of it.
+    Supports that shrink are counted by the mean of an epoch's ends; see `stretches`.
     """
     run = load_run(directory)
     layers = _layers(run)
-    passed = stretches(run.metrics, int(run.config["batch_size"]))
+    # The rivals cut between epochs, or exchange connections for as many: their counts are exact.
+    first = None if run.config["pruning"] != "none" else {of.name: of.size for of in layers}
+    passed = stretches(run.metrics, int(run.config["batch_size"]), first)
     bare = [flops.Stretch(part.samples, part.nonzero) for part in passed]
     return {
         "training": flops.training_flops(layers, passed).total,
         "training_screened": flops.training_flops(layers, bare).total,
-        "inference": flops.inference_flops(layers, passed[-1].nonzero),
+        "inference": flops.inference_flops(layers, _nonzero(run.metrics[-1])),
         "uses": {layer.name: layer.uses for layer in layers},
     }
 
 
-def stretches(metrics: Sequence[Mapping[str, Any]], batch_size: int) -> list[flops.Stretch]:
-    """One stretch for every line of `metrics.jsonl`."""
+def stretches(
+    metrics: Sequence[Mapping[str, Any]], batch_size: int, first: Mapping[str, int] | None
+) -> list[flops.Stretch]:
+    """One or two stretches for every line of `metrics.jsonl`.
+
+    `first`: the non-zeros before the first step, by layer. Half of the samples between two lines
+    are then counted with those of the earlier, half with those of the later. None: a support that
+    changes at the lines only, so that each counts for all samples before it.
+    """
     found = []
-    for before, line in pairwise([{"step": 0}, *metrics]):
-        steps = line["step"] - before["step"]
-        found.append(
-            flops.Stretch(
-                samples=steps * batch_size,
-                nonzero={layer["name"]: layer["nonzero"] for layer in line["layers"]},
-                dense_gradients=line["dense_gradients"] / steps,
-            )
-        )
+    before, nonzero = 0, first
+    for line in metrics:
+        steps, after = line["step"] - before, _nonzero(line)
+        share = line["dense_gradients"] / steps
+        samples = steps * batch_size
+        if nonzero is None:
+            found.append(flops.Stretch(samples, after, share))
+        else:
+            half = samples // 2
+            found.append(flops.Stretch(samples - half, nonzero, share))
+            found.append(flops.Stretch(half, after, share))
+            nonzero = after
+        before = line["step"]
     return found
+
+
+def _nonzero(line: Mapping[str, Any]) -> dict[str, int]:
+    return {layer["name"]: layer["nonzero"] for layer in line["layers"]}
 
 
 def inference(uses: Mapping[str, int], nonzero: Mapping[str, int]) -> int:

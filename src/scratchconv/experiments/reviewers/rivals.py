@@ -205,6 +205,7 @@ def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
         " implementation that skips every zero"
         ' (scratchconv.analysis.flops); "screened" leaves out the weight gradients of zeros, which'
         " the sparse engine proves to be without effect where it can, and RigL needs now and then."
+        " β-LASSO's weights, which grow fewer during an epoch, count as the mean of its ends."
         " Seconds are of what was run, beside other runs: training with masks computes dense"
         f" products. Iterative magnitude pruning makes {rounds + 1} trainings of"
         f" {epochs / (rounds + 1):.3g} epochs each; its papers give every round a whole one."
