@@ -185,6 +185,8 @@ def test_change_is_relative_as_in_the_published_table():
         ({"images": images(4)[0]}, r"give \(n, c, h, w\)"),
         ({"targets": classes(4).float()}, "targets are torch.float32"),
         ({"targets": classes(3)}, r"of shape \(3,\) for 4 images"),
+        ({"targets": torch.tensor([0, 1, -100, 0])}, "target -100 is no class"),
+        ({"targets": torch.tensor([0, 1, 0, 77])}, "target 77 is no class"),
         ({"std": (0.2, 0.0)}, "std above 0"),
         ({"std": (0.2,)}, "one number a channel"),
     ],

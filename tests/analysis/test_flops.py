@@ -104,3 +104,16 @@ def test_layers_that_cannot_be_counted_are_named():
     shared = nn.Linear(4, 4)
     with pytest.raises(InvalidArgument, match="passed twice"):
         layer_uses(nn.Sequential(shared, shared), (1, 4, 4))
+
+
+def test_a_transposed_convolution_is_not_counted_as_if_it_were_a_convolution():
+    model = nn.Sequential(nn.ConvTranspose2d(2, 3, 3, stride=2, bias=False))
+    with pytest.raises(InvalidArgument, match="ConvTranspose2d"):
+        layer_uses(model, (2, 4, 4))
+
+
+def test_frozen_modules_stay_frozen():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model[2].eval()
+    layer_uses(model, (2, 2, 2))
+    assert [module.training for module in model] == [True, True, False, True]

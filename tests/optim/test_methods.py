@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from scratchconv import models
 from scratchconv.errors import InvalidArgument
 from scratchconv.optim import METHODS, BetaLasso, ProximalLasso, build
 
@@ -117,3 +118,14 @@ def test_invalid_values(option: str) -> None:
 def test_unknown_method() -> None:
     with pytest.raises(InvalidArgument, match=r"'beta_lasso'.*Did you mean 'beta-lasso'"):
         build("beta_lasso", model())
+
+
+@pytest.mark.parametrize("method", ["beta-lasso", "lasso", "proximal-lasso"])
+def test_a_penalty_of_weights_that_are_not_there_is_refused(method: str) -> None:
+    dense = models.build("3-fc", image=(1, 4, 4), classes=2, alpha=3)
+    with pytest.raises(InvalidArgument, match="give lam"):
+        build(method, dense, lam_first=0.1)
+    build(method, dense, lam=0.1, lam_first=0.2)
+    tree = models.build("tree-local", image=(1, 1, 8), classes=1, alpha=1)
+    with pytest.raises(InvalidArgument, match="give lam_first"):
+        build(method, tree, lam=0.1, lam_first=0.0)

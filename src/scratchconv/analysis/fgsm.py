@@ -159,7 +159,9 @@ def _attack(view: _View, pixels: Tensor, targets: Tensor, epsilon: float) -> Ten
     with torch.enable_grad():
         pixels = pixels.detach().requires_grad_()
         # Summed: each image's gradient is its own, however many are in the batch.
-        loss = F.cross_entropy(view(pixels), targets, reduction="sum")
+        scores = view(pixels)
+        _check_classes(targets, scores.shape[1])
+        loss = F.cross_entropy(scores, targets, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, pixels)
     return (pixels.detach() + epsilon * gradient.sign()).clamp_(0, 1)
 
@@ -211,3 +213,12 @@ def _checked_targets(images: Tensor, targets: Tensor) -> Tensor:
             " give int64 class numbers, one an image"
         )
     return targets
+
+
+def _check_classes(targets: Tensor, classes: int) -> None:
+    """Cross entropy would skip a target of −100, its index for those to be ignored."""
+    wrong = targets[(targets < 0) | (targets >= classes)]
+    if len(wrong):
+        raise InvalidArgument(
+            f"target {int(wrong[0])} is no class: the model's are 0 to {classes - 1}"
+        )

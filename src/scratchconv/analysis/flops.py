@@ -26,6 +26,9 @@ from scratchconv.nn import LocallyConnected2d
 
 _MULTIPLY_ADD = 2
 
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_COUNTED = (nn.Linear, *_CONVOLUTIONS, LocallyConnected2d)
+
 
 @dataclass(frozen=True)
 class LayerUse:
@@ -89,12 +92,13 @@ def layer_uses(model: nn.Module, image: Sequence[int]) -> list[LayerUse]:
 
     Raises:
         InvalidArgument: a layer with weights of two or more dimensions that is neither linear,
-            convolutional nor local, or a layer that is passed more than once.
+            convolutional (transposed ones are not counted) nor local, or a layer that is passed
+            more than once.
     """
     found: dict[str, LayerUse] = {}
     names = {module: name for name, module in model.named_modules() if _weight(module) is not None}
     for module, name in names.items():
-        if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd | LocallyConnected2d):
+        if not isinstance(module, _COUNTED):
             raise InvalidArgument(
                 f"layer {name or 'the model'} is a {type(module).__name__}: operations are counted"
                 " for linear, convolutional and local layers"
@@ -106,13 +110,13 @@ def layer_uses(model: nn.Module, image: Sequence[int]) -> list[LayerUse]:
         if name in found:
             raise InvalidArgument(f"layer {name} is passed twice: it cannot be counted by its name")
         uses = 1
-        if isinstance(module, nn.modules.conv._ConvNd):
+        if isinstance(module, _CONVOLUTIONS):
             uses = math.prod(output.shape[2:])
         elif isinstance(module, nn.Linear):
             uses = output[..., 0].numel()
         found[name] = LayerUse(name, weight.numel(), uses)
 
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     hooks = [module.register_forward_hook(count) for module in names]
     try:
         model.eval()
@@ -120,7 +124,8 @@ def layer_uses(model: nn.Module, image: Sequence[int]) -> list[LayerUse]:
         with torch.no_grad():
             model(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
     finally:
-        model.train(training)
+        for module, mode in modes:
+            module.training = mode
         for hook in hooks:
             hook.remove()
     return list(found.values())

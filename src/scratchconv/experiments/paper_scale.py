@@ -30,8 +30,9 @@ from scratchconv.training.environment import describe_environment
 from scratchconv.training.precision import resolve_device
 from scratchconv.training.start import SliceOver
 
-# Chosen for 60 epochs at α = 8 (results/laptop), carried to 4000 by λ·Ση, which brings them into
-# the paper's range, 1e-6 … 2e-5. Where to begin a search, not its result.
+# Chosen for 60 epochs at α = 8 (results/laptop), carried to 4000 by λ·Ση, which brings the first
+# layer's into the paper's range, 1e-6 … 2e-5, and the other's a little below. Where to begin a
+# search, not its result; the best of a public reimplementation are larger, 2e-5 and 5e-6.
 LAM_FIRST = 1e-4 * 60 / 4000
 LAM = 5e-5 * 60 / 4000
 

@@ -43,19 +43,34 @@ def _adam(model: nn.Module, *, lr: float) -> torch.optim.Optimizer:
 def _beta_lasso(
     model: nn.Module, *, lr: float, lam: float, lam_first: float | None, beta: float
 ) -> torch.optim.Optimizer:
-    return BetaLasso(param_groups(model, lam=lam, lam_first=lam_first), lr, beta=beta)
+    return BetaLasso(_regularised(model, lam, lam_first), lr, beta=beta)
 
 
 def _lasso(
     model: nn.Module, *, lr: float, lam: float, lam_first: float | None
 ) -> torch.optim.Optimizer:
-    return BetaLasso(param_groups(model, lam=lam, lam_first=lam_first), lr, beta=0.0)
+    return BetaLasso(_regularised(model, lam, lam_first), lr, beta=0.0)
 
 
 def _proximal_lasso(
     model: nn.Module, *, lr: float, lam: float, lam_first: float | None
 ) -> torch.optim.Optimizer:
-    return ProximalLasso(param_groups(model, lam=lam, lam_first=lam_first), lr)
+    return ProximalLasso(_regularised(model, lam, lam_first), lr)
+
+
+def _regularised(model: nn.Module, lam: float, lam_first: float | None) -> list[dict[str, Any]]:
+    """The groups of `model`; raises `InvalidArgument` where λ is of a group without weights."""
+    groups = param_groups(model, lam=lam, lam_first=lam_first)
+    of = {group["name"]: group for group in groups}
+    if any(group["lam"] > 0 for group in groups) and not any(
+        group["lam"] > 0 and group["params"] for group in groups
+    ):
+        has, lacks = ("lam", "lam_first") if of["weights"]["params"] else ("lam_first", "lam")
+        raise InvalidArgument(
+            f"{lacks} is of weights that this model has none of: nothing would be regularised;"
+            f" give {has}"
+        )
+    return groups
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -106,8 +121,9 @@ def build(
         weight_decay: weight decay of SGD.
 
     Raises:
-        InvalidArgument: an unknown method, an option set that the method does not take, or a value
-            that is negative or not finite.
+        InvalidArgument: an unknown method, an option set that the method does not take, a value
+            that is negative or not finite, or a λ of weights that the model does not have, and no
+            other (λ first of 3-FC, which stands for no convolution).
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)

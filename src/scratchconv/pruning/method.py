@@ -21,7 +21,8 @@ class Pruning:
     optimizer remembers of them (momentum), so that a connection that returns starts anew.
 
     The number of connections is exact. A connection may still have the value 0: one that has just
-    grown, or one whose input or output never was active.
+    grown, or one whose input or output never was active. Weights of a local layer that meet nothing
+    but padding are weights like others: some connections may be theirs.
 
     A training loop calls
 
