@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scratchconv.discovery import table_files
+from scratchconv.discovery import csv_files, table_files
 from scratchconv.discovery.tables import read_table
 from scratchconv.errors import DataError, InvalidArgument
 
@@ -39,7 +40,7 @@ def test_numbers_come_back_from_csv(tmp_path_factory, X, separator, rows_at_a_ti
     lines = [separator.join(names), *(separator.join(map(repr, row)) for row in X.tolist())]
     path.write_text("\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_files, "_ROWS", rows_at_a_time)
+        patch.setattr(csv_files, "_ROWS", rows_at_a_time)
         table = read_table(path, target="column 1", task="regression")
     assert np.array_equal(table.X, np.delete(X, 1, axis=1))
     assert np.array_equal(table.y, X[:, 1])
@@ -56,7 +57,7 @@ def test_text_becomes_categories(write):
 
 
 def test_text_after_numbers_stays_as_it_is_written(write, monkeypatch):
-    monkeypatch.setattr(table_files, "_ROWS", 2)
+    monkeypatch.setattr(csv_files, "_ROWS", 2)
     path = write("code,y\n01,1\n1.0,2\n01,3\nx,4\n")
     table = read_table(path, target="y")
     assert table.names == ("code=01", "code=1.0", "code=x")
@@ -74,6 +75,38 @@ def test_without_a_heading_columns_are_numbered(write):
     assert table.names == ("0", "1")
     assert table.X.tolist() == [[1, 2], [3, 4]]
     assert table.y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "rows"),
+    [
+        ("0,1,2\n0.5,0.1,0.2\n3,4,5\n", ("0", "1", "2"), 2),  # as pandas writes it
+        ("0;1\n0,5;0,1\n", ("0", "1"), 1),
+        (",0,1\n0,0.5,0.1\n1,0.3,0.4\n", ("unnamed 0", "0", "1"), 2),  # with its index
+        ("a,b,\n1,2,3\n", ("a", "b", "unnamed 2"), 1),
+        ("400, 402, 404\n0.5,0.1,0.2\n5,6,8\n", ("400", "402", "404"), 2),
+        ("-1,0,1\n0.5,0.1,0.2\n", ("-1", "0", "1"), 1),
+        ("1,2,3\n5,1,1\n2,4,6\n", ("0", "1", "2"), 3),  # the last row is of the same kind
+        ("1,2,4\n0.5,0.1,0.2\n", ("0", "1", "2"), 2),
+        ("3,2,1\n0.5,0.1,0.2\n", ("0", "1", "2"), 2),
+        ("1.0,2.0,3.0\n0.5,0.1,0.2\n", ("0", "1", "2"), 2),
+        ("5,7\n0.5,0.1\n", ("0", "1"), 2),  # two numbers always rise by equal steps
+        ("5.1,3.5,setosa\n4.9,3.0,setosa\n6.4,3.2,other\n", ("0", "1", "2=setosa"), 3),
+        ("id,2019,2020\n1,0.5,0.1\n2,2019,2020\n", ("id", "2019", "2020"), 2),
+        ("2020_1,2020_2\n0.5,0.1\n", ("2020_1", "2020_2"), 1),
+    ],
+)
+def test_what_names_the_columns(write, text, names, rows):
+    table = read_table(write(text))
+    assert table.names == names
+    assert len(table.X) == rows
+
+
+def test_numbers_with_underscores_are_text(write, monkeypatch):
+    path = write("code,y\n3_1,1\n31,2\n3_1,3\n")
+    assert read_table(path).names == ("code=3_1", "y")
+    monkeypatch.setattr(csv_files, "_ROWS", 1)
+    assert read_table(path).X.tolist() == [[1, 1], [0, 2], [1, 3]]
 
 
 def test_a_name_comes_before_a_number(write):
@@ -167,7 +200,7 @@ def test_decimal_commas_between_semicolons(write, text, names, rows):
 
 
 def test_decimal_commas_in_all_rows_and_in_the_target(write, monkeypatch):
-    monkeypatch.setattr(table_files, "_ROWS", 1)
+    monkeypatch.setattr(csv_files, "_ROWS", 1)
     table = read_table(write("a;y;c\n1;0,5;1,5\n2;1;x\n2,5;1;x\n"), target="y")
     assert table.X.tolist() == [[1, 0], [2, 1], [2.5, 1]]  # c, which is not all numbers, is text
     assert table.names == ("a", "c=x")
@@ -186,6 +219,25 @@ def test_decimal_commas_in_all_rows_and_in_the_target(write, monkeypatch):
 def test_commas_that_could_be_anything(write, text, message):
     with pytest.raises(DataError, match=message):
         read_table(write(text))
+
+
+def test_columns_that_cannot_be_read_can_be_dropped(write, monkeypatch):
+    path = write("a\tamount\ty\n1\t1,00\t5\n2\t2,50\t6\n", "table.tsv")
+    with pytest.raises(DataError, match=r"'amount' .* such as 1,00"):
+        read_table(path)
+    with pytest.raises(DataError, match=r"'amount' .* such as 1,00"):
+        read_table(path, target="amount")
+    assert read_table(path, drop=["amount"]).X.tolist() == [[1, 5], [2, 6]]
+    mixed = write("a;b;c\n1,5;1;0.5\n2,5;2;1.5\n")
+    with pytest.raises(DataError, match=r"comma \(column 'a'\) .* point \(column 'c'\)"):
+        read_table(mixed, target="c")
+    assert read_table(mixed, drop=["c"]).X.tolist() == [[1.5, 1], [2.5, 2]]
+    assert read_table(mixed, drop=["a"]).X.tolist() == [[1, 0.5], [2, 1.5]]
+    monkeypatch.setattr(csv_files, "_ROWS", 1)
+    for last in ("2.5", "3"):  # in another part of the file
+        with pytest.raises(DataError, match=r"'a' .* such as 1,5"):
+            read_table(write(f"a\tb\n1,5\t1\n{last}\t2\n"))
+    assert read_table(write("a\tb\n1,5\t1\nx\t2\n")).names == ("a=x", "b")
 
 
 def test_whole_numbers_too_large_to_be_told_apart_are_no_classes(write, tmp_path):
@@ -240,6 +292,34 @@ def test_npz(tmp_path):
         read_table(path, target=0)
 
 
+def test_the_target_of_an_npz_can_be_left_out(tmp_path):
+    path, X = tmp_path / "a.npz", np.arange(8.0).reshape(4, 2)
+    np.savez(path, X=X, y=np.eye(4), names=["left", "right"])  # y is no target, but for --drop
+    table = read_table(path, drop=["y", "left"])
+    assert (table.y, table.task, table.names) == (None, None, ("right",))
+    np.savez(path, X=X, y=np.array([0, 1, 1, 0]), names=["x", "y"])
+    table = read_table(path, drop=["y"])
+    assert table.names == ("x",)
+    assert table.y.tolist() == [0, 1, 1, 0]
+    np.savez(path, X=X)
+    with pytest.raises(InvalidArgument, match="no column 'y' to drop"):
+        read_table(path, drop=["y"])
+
+
+def test_text_of_an_npz_is_read_as_that_of_other_files(tmp_path):
+    path, X = tmp_path / "a.npz", np.arange(8.0).reshape(4, 2)
+    np.savez(path, X=X, y=np.array([b"u", b"v", b"u", b"v"]), names=np.array([b"a", "ö".encode()]))
+    table = read_table(path)
+    assert table.names == ("a", "ö")
+    assert (table.y.tolist(), table.task) == (["u", "v", "u", "v"], "classification")
+    np.savez(path, X=X, names=np.array([b"a", b"\xff"]))
+    with pytest.raises(DataError, match=r"'names' of .* is not UTF-8 text"):
+        read_table(path)
+    np.savez(path, X=X, y=np.array(["u", "", "NA", "v"]))
+    with pytest.raises(DataError, match=r"the target \(2\)"):
+        read_table(path)
+
+
 def test_npz_of_other_names(tmp_path):
     path = tmp_path / "a.npz"
     X = np.random.RandomState(0).normal(size=(5, 2))
@@ -290,8 +370,38 @@ def test_no_pickle_is_loaded(tmp_path):
     (tmp_path / "b.npy").write_bytes(b"no array at all")
     (tmp_path / "b.npz").write_bytes(b"no archive at all")
     for name in ("a.npy", "a.npz", "b.npy", "b.npz"):
-        with pytest.raises(DataError, match=r"without trusting it|no npz file"):
+        with pytest.raises(DataError, match=r"objects, which are not loaded|no npz file"):
             read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (2,",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': " + 200 * "(",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000, 3), }",
+        f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**30}, 3), }}",
+    ],
+)
+def test_damaged_headers(tmp_path, header):
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"1234"
+    (tmp_path / "a.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("X.npy", content)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(DataError, match="is damaged, or holds"):
+            read_table(tmp_path / name)
+
+
+def test_a_damaged_archive(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, X=np.random.RandomState(0).normal(size=(50, 3)))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"X.npy") + len(b"X.npy") + 20  # past the extra field: what is compressed
+    content[start : start + 40] = 40 * b"\xff"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="no npz file that can be read"):
+        read_table(path)
 
 
 def test_files_larger_than_the_memory(tmp_path, write, monkeypatch):
@@ -331,6 +441,11 @@ def test_parquet(tmp_path):
     parquet.write_table(pyarrow.table(columns), path)
     with pytest.raises(DataError, match=r"'f' .* holds timestamp\[m?s\]"):
         read_table(path)
+    columns["kind"] = pyarrow.array(["NA", "", "b"])
+    parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=r"in 2 columns: n \(2\), kind \(2\)"):
+        read_table(path, drop=["f"])
+    assert read_table(path, drop=["f", "n", "kind"]).names == ("ok", "y=v")
     path.write_bytes(b"PAR1 but no more")
     with pytest.raises(DataError, match="no parquet file that can be read"):
         read_table(path)

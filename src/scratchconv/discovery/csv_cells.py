@@ -1,10 +1,10 @@
-"""Cells of a csv file: what stands between them, and which are numbers, missing, or text."""
+"""Cells of a csv file: what stands between them, and which are names, numbers, missing, or text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import IO, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
 _QUOTED = re.compile(r'"[^"]*"')
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_WHOLE = re.compile(r"-?\d{1,15}")
 _WITH_THOUSANDS = re.compile(r"[+-]?\d{1,3}((\.\d{3})+,|(,\d{3})+\.)\d+")
 
 
@@ -37,7 +38,32 @@ def separator_of(file: IO[str]) -> str:
     return max(",;\t", key=lines[0].count)
 
 
+def is_heading(first: Sequence[str], below: Sequence[Sequence[str]], separator: str) -> bool:
+    """Whether the first row names the columns, as the rows below it let one think.
+
+    Text does, unless all of it stands in its columns once more. Numbers do not, but for 0, 1, 2, …,
+    which pandas writes for columns without names, and for whole ones that rise by equal steps, such
+    as wavelengths, where no row below does the same.
+    """
+    text = [i for i, cell in enumerate(first) if not is_number(cell, separator)]
+    if text:
+        return any(all(row[i] != first[i] for row in below) for i in text)
+    if all(cell.strip() == str(i) for i, cell in enumerate(first)):
+        return True
+    return _rises_evenly(first) and not any(map(_rises_evenly, below))
+
+
+def _rises_evenly(cells: Sequence[str]) -> bool:
+    """Of two numbers that says nothing."""
+    if len(cells) < 3 or not all(_WHOLE.fullmatch(cell.strip()) for cell in cells):
+        return False
+    steps = {after - before for before, after in pairwise(map(int, cells))}
+    return len(steps) == 1 and min(steps) > 0
+
+
 def is_number(cell: str, separator: str) -> bool:
+    if "_" in cell:  # which Python's numbers may have: "3_1" is a name
+        return False
     try:
         float(cell.replace(",", ".") if separator == ";" else cell)
     except ValueError:
@@ -51,6 +77,8 @@ def numbers_or_text(cells: Sequence[str], separator: str, what: str) -> NDArray[
     Between semicolons a comma is a decimal one: that is why they are there. Raises DataError,
     naming the column as `what`, where a comma in all its numbers could be anything.
     """
+    if "_" in "".join(cells):
+        return stripped(cells)
     try:
         return np.array(cells, dtype=np.float64)
     except ValueError:
@@ -85,4 +113,4 @@ def stripped(cells: Sequence[str]) -> NDArray[Any]:
 
 def missing_text(values: NDArray[Any]) -> NDArray[np.bool_]:
     kinds, which = np.unique(values, return_inverse=True)
-    return np.array([str(kind).lower() in _MISSING for kind in kinds])[which]
+    return np.array([str(kind).strip().lower() in _MISSING for kind in kinds], dtype=bool)[which]

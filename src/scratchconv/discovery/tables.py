@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scratchconv.data.dataset import Task
+from scratchconv.discovery.csv_cells import missing_text
+from scratchconv.discovery.csv_files import read_csv
 from scratchconv.discovery.sequence_columns import is_sequence, sequence_columns
 from scratchconv.discovery.table_files import (
     Column,
-    read_csv,
+    check_readable,
     read_npy,
     read_npz,
     read_parquet,
@@ -71,19 +73,24 @@ def read_table(
     """Read a table; its kind is told by the file's ending.
 
     - `.csv`, `.tsv`: UTF-8 text, separated by commas, semicolons or tabs; between semicolons
-      decimals may have a comma. The first row names the columns, unless all of it are numbers:
-      then they are called 0, 1, ….
+      decimals may have a comma. The first row names the columns unless all of it are numbers, or
+      all its text stands in the same columns once more: then they are called 0, 1, …. The numbers
+      0, 1, 2, … are names, though, and so are three or more whole ones that rise by equal steps
+      where no row below does the same. A column without a name is called by its place,
+      "unnamed 0".
     - `.parquet`: numbers, truth values and text; needs pyarrow (the extra `tables`).
     - `.npz`: an array `X` of two or more dimensions, its rows along the first and the others
       flattened; the target in an array `y` of one; names in `names`, where there are any. A file
-      with one array of two or more dimensions may call it anything.
+      with one array of two or more dimensions may call it anything. Dropping "y" leaves out the
+      target, unless a column is called so.
     - `.npy`: one array like `X`; the target is a column of it.
     - `.txt`: numbers with blanks between them, no names: the columns are called 0, 1, ….
 
     Text of two values becomes one column of 0 and 1, text of up to `MOST_CATEGORIES` values a
     column for each ("colour=red"). Of more values it must be a sequence, all of one length and of
     few letters, and becomes a column for each place and letter ("DNA[17]=A", see
-    `sequence_columns`). The target stays as it is.
+    `sequence_columns`). The target stays as it is. Text that is empty, NA, N/A, NaN, null, None or
+    ? (in capitals or not) is a missing value.
 
     Args:
         path: of the file. No pickle is ever loaded from it.
@@ -120,12 +127,13 @@ def read_table(
         _check_names([column.name for column in columns], path)
         given = [column.name for column in columns]
         chosen = None if target is None else _position(given, target, path)
-        y = None if chosen is None else _filled(columns[chosen], path)
         kept = [columns[i] for i in _kept(given, chosen, drop, path)]
+        check_readable(kept if chosen is None else [*kept, columns[chosen]], path)
+        y = None if chosen is None else _filled(columns[chosen], path)
         X, names, variables = _numbers(kept, path)
     elif ending == ".npz":
-        X, y, names = read_npz(path, target)
-        X, names = _without(X, names, None, drop, path)
+        X, y, names, left = read_npz(path, target, drop)
+        X, names = _without(X, names, None, left, path)
     else:
         X, names = read_txt(path) if ending == ".txt" else read_npy(path)
         chosen = None if target is None else _position(names, target, path)
@@ -154,7 +162,9 @@ def _checked(
         raise DataError(f"{path} has {len(X)} rows but {len(y)} targets: they must be as many")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         _refuse_missing({"the target": int((~np.isfinite(y)).sum())}, path)
-    if y.dtype.kind not in "US" and task != "regression":
+    if y.dtype.kind == "U" and missing_text(y).any():
+        _refuse_missing({"the target": int(missing_text(y).sum())}, path)
+    if y.dtype.kind != "U" and task != "regression":
         whole = y.dtype.kind in "biu" or bool(np.equal(np.mod(y, 1), 0).all())
         values = len(np.unique(y)) if whole else 0
         few = values <= min(MOST_CLASSES, max(2, len(y) // _ROWS_A_CLASS))
@@ -174,7 +184,7 @@ def _checked(
             )
         if task == "classification":
             y = y if y.dtype.kind == "b" else y.astype(np.int64)
-    elif y.dtype.kind in "US":
+    elif y.dtype.kind == "U":
         if task == "regression":
             raise InvalidArgument(
                 f"the target of {path} is text, such as {str(y[0])!r}: choose task classification,"
