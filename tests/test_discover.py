@@ -30,6 +30,10 @@ def run(capsys, tmp_path, monkeypatch):
     return command
 
 
+def never(*_, **__):
+    raise AssertionError("what was found is looked for again")
+
+
 @pytest.fixture
 def walk(tmp_path):
     """A csv file of 12 columns, each near the last, and a class that is chance."""
@@ -126,6 +130,92 @@ def test_a_search_goes_on_where_it_was_broken_off(run, walk, tmp_path, monkeypat
     assert status == 1
     assert "is finished" in err
     assert run("walk.csv", "--resume")[0] == 1
+
+
+@pytest.mark.parametrize("at", ["write_findings", "write_discovery"])
+def test_what_was_broken_off_while_it_was_written_is_finished(at, run, walk, tmp_path, monkeypatch):
+    words = ("walk.csv", "--drop", "y", "--out", "a")
+    write = getattr(discover, at)
+
+    def broken_off(*arguments, **options):
+        if at == "write_findings":  # the arrays have their name, the findings have not
+            write(*arguments, **options).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(discover, at, broken_off)
+        status, _, err = run(*words)
+    assert (status, "add --resume" in err) == (130, True)
+    with monkeypatch.context() as patched:
+        patched.setattr(discovering, "dependence", never)
+        patched.setattr(discovering, "located", never)
+        status, out, err = run(*words, "--resume")
+    assert status == 0, err
+    assert "12 columns lie on a line" in out
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        "findings.json",
+        "arrays.safetensors",
+        "page.html",
+    }
+
+
+def test_findings_without_a_page_get_one_without_a_search(run, walk, tmp_path, monkeypatch):
+    words = ("walk.csv", "--drop", "y", "--out", "a")
+    assert run(*words)[0] == 0
+    page, origin = (tmp_path / "a" / "page.html"), read_origin(tmp_path / "a")
+    drawn = page.read_text()
+    page.unlink()
+    assert "--resume to go on with it" in run(*words)[2]
+    status, _, err = run(*words, "--seed", 1, "--resume")
+    assert status == 1
+    assert "are those of `scratchconv discover walk.csv --drop y`: repeat it" in err
+    monkeypatch.setattr(discover, "discover", never)
+    status, _, err = run(*words, "--resume")
+    assert status == 0, err
+    assert page.read_text() == drawn
+    assert read_origin(tmp_path / "a") == origin
+
+
+def test_an_overwriting_search_that_was_broken_off_replaces_what_was_there(
+    run, walk, tmp_path, monkeypatch
+):
+    assert run("walk.csv", "--drop", "y", "--out", "a")[0] == 0
+    words = ("walk.csv", "--out", "a", "--drop", "y", "<b>3")
+
+    def broken_off(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(discovering, "located", broken_off)
+        assert run(*words, "--overwrite")[0] == 130
+    assert read_findings(tmp_path / "a").columns == 12
+    status, _, err = run(*words, "--resume")
+    assert status == 0, err
+    assert read_findings(tmp_path / "a").columns == 11
+    assert "11 columns" in (tmp_path / "a" / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["page.html", "arrays.safetensors"])
+def test_going_on_replaces_nothing_that_is_of_no_search(name, run, walk, tmp_path, monkeypatch):
+    monkeypatch.setattr(discover, "discover", never)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).write_text("mine")
+    status, _, err = run("walk.csv", "--drop", "y", "--out", "a", "--resume")
+    assert status == 1
+    assert f"{name} is there without the findings of a search" in err
+    assert (tmp_path / "a" / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("how", ["--resume", "--overwrite"])
+def test_stages_that_are_not_ours_stay(how, run, walk, tmp_path):
+    mine = tmp_path / "a" / "stages" / "mine.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    status, _, err = run("walk.csv", "--drop", "y", "--out", "a", how)
+    assert status == 0, err
+    assert "there already" not in err
+    assert mine.read_text() == "mine"
+    assert "is finished" in run("walk.csv", "--drop", "y", "--out", "a", "--resume")[2]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The command `discover`: a table in; findings, arrays and a page out.
 
 What each stage finds is kept in the folder until all is written: a search that was broken off goes
-on with --resume.
+on with --resume. It is finished when the page is there and the stages are not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import shlex
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,7 +19,13 @@ from rich.text import Text
 from scratchconv.data.dataset import Task
 from scratchconv.discovery.discovering import discover
 from scratchconv.discovery.findings import Findings
-from scratchconv.discovery.findings_file import ARRAYS, FINDINGS, write_findings
+from scratchconv.discovery.findings_file import (
+    ARRAYS,
+    FINDINGS,
+    read_findings,
+    read_origin,
+    write_findings,
+)
 from scratchconv.discovery.kept_stages import KeptStages
 from scratchconv.discovery.locating import Asked
 from scratchconv.discovery.subjects import (
@@ -91,8 +96,9 @@ def run_discover(
 
     `out` is a new folder under runs/discover where none is given. With `resume` the search that was
     broken off there goes on; `options` must be what they were. Raises RunDirectoryError where `out`
-    holds something and neither `resume` nor `overwrite` was asked for, or another search than the
-    one to be resumed; InvalidArgument and DataError for what cannot be looked at.
+    holds something and neither `resume` nor `overwrite` was asked for, another search than the one
+    to be resumed, or a page or arrays of none; InvalidArgument and DataError for what cannot be
+    looked at.
     """
     for flag, seed in (("seed", options.seed), ("permute", options.permute or 0)):
         if seed < 0:
@@ -103,7 +109,8 @@ def run_discover(
         raise InvalidArgument("--resume goes on in the folder given by --out, without --overwrite")
     out = _new_folder(options.name) if out is None else out
     kept = KeptStages(out / STAGES)
-    _check_folder(out, kept, resume=resume, overwrite=overwrite)
+    _check_folder(out, kept, options, resume=resume, overwrite=overwrite)
+    page_only = resume and not kept.names() and (out / FINDINGS).exists()
     started = _now()
     try:
         with Stages() as stages:
@@ -111,60 +118,92 @@ def run_discover(
                 stages.console.print(f"there already: {'; '.join(kept.names())}", markup=False)
             stages("reading", 0, 1)
             subject = read_options(options)
-            findings = discover(
-                subject.X,
-                subject.y,
-                names=subject.names,
-                variables=subject.variables,
-                task=subject.task,
-                test=subject.test,
-                source=options.source,
-                networks=not options.no_networks,
-                true_geometry=subject.true_geometry,
-                seed=options.seed,
-                progress=stages,
-                kept=kept,
-            )
+            if page_only:
+                findings, origin = read_findings(out), read_origin(out)
+            else:
+                findings = discover(
+                    subject.X,
+                    subject.y,
+                    names=subject.names,
+                    variables=subject.variables,
+                    task=subject.task,
+                    test=subject.test,
+                    source=options.source,
+                    networks=not options.no_networks,
+                    true_geometry=subject.true_geometry,
+                    seed=options.seed,
+                    progress=stages,
+                    kept=kept,
+                )
+                origin = {
+                    "command": options.command(),
+                    "seed": options.seed,
+                    **describe_environment(torch.device("cpu")),
+                    "started": started,
+                    "finished": _now(),
+                }
+                # One that was broken off while it wrote has left files of its own.
+                write_findings(findings, out, origin=origin, overwrite=overwrite or resume)
+        page = write_discovery(
+            findings,
+            out / PAGE,
+            title=_title(options),
+            made=origin,
+            examples=subject.examples(),
+            overwrite=overwrite or resume,
+        )
+        kept.clear()
     except KeyboardInterrupt:
         if not kept.names():
             raise
         raise Stopped(
             f"stopped; the stages that are done are kept: add --resume --out {out} to go on"
         ) from None
-    origin: dict[str, Any] = {
-        "command": options.command(),
-        "seed": options.seed,
-        **describe_environment(torch.device("cpu")),
-        "started": started,
-        "finished": _now(),
-    }
-    write_findings(findings, out, origin=origin, overwrite=overwrite)
-    page = write_discovery(
-        findings,
-        out / PAGE,
-        title=_title(options),
-        made=origin,
-        examples=subject.examples(),
-        overwrite=overwrite,
-    )
-    kept.clear()
     _tell(findings)
     print(f"wrote {page}, {FINDINGS} and {ARRAYS}")
     return page
 
 
-def _check_folder(out: Path, kept: KeptStages, *, resume: bool, overwrite: bool) -> None:
-    if resume and (out / FINDINGS).exists():
-        raise RunDirectoryError(
-            f"{out} is finished: there is nothing to go on with. --overwrite makes it anew"
-        )
+def _check_folder(
+    out: Path, kept: KeptStages, options: DiscoverOptions, *, resume: bool, overwrite: bool
+) -> None:
     if overwrite:
         kept.clear()
-    elif not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        going_on = "--resume to go on with it, " if kept.names() else ""
+    elif resume:
+        _check_unfinished(out, kept, options)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        unfinished = kept.names() or ((out / FINDINGS).exists() and not (out / PAGE).exists())
+        going_on = "--resume to go on with it, " if unfinished else ""
         raise RunDirectoryError(
             f"{out} is not empty: add {going_on}--overwrite, or choose another --out"
         )
+
+
+def _check_unfinished(out: Path, kept: KeptStages, options: DiscoverOptions) -> None:
+    """Raise RunDirectoryError where there is nothing to go on with, or what is there is not ours.
+
+    The stages tell by themselves whether they are of the same search.
+    """
+    there = {name for name in (FINDINGS, ARRAYS, PAGE) if (out / name).exists()}
+    if FINDINGS not in there:
+        # Arrays beside stages were written last, before the findings.
+        others = there - {ARRAYS} if kept.names() else there
+        if others:
+            raise RunDirectoryError(
+                f"{out / min(others)} is there without the findings of a search, and would be"
+                " replaced: move it away, or choose another --out"
+            )
+    elif not kept.names():
+        if PAGE in there:
+            raise RunDirectoryError(
+                f"{out} is finished: there is nothing to go on with. --overwrite makes it anew"
+            )
+        command = read_origin(out).get("command")
+        if command != options.command():
+            raise RunDirectoryError(
+                f"the findings in {out} are those of `{command}`: repeat it as it was, or choose"
+                " another --out"
+            )
 
 
 def read_options(options: DiscoverOptions) -> Subject:

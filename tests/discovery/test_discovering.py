@@ -115,6 +115,34 @@ def test_test_rows_that_are_given(asked):
     assert len(test) == 100
 
 
+@pytest.mark.parametrize(
+    ("target", "tested", "message"),
+    [
+        (np.arange(500) % 2, np.array(["0", "1"]), "y holds text, but what is learned is numbers"),
+        (
+            np.array(["a", "b"] * 250),
+            np.array([0, 1]),
+            "y holds numbers, but what is le",
+        ),
+        (np.arange(500) % 2, np.array([0, None]), "test: y has 1 missing"),
+        (np.arange(500) % 2, np.array([2, 3]), r"test: y holds no class that is learned \(2 is"),
+        (np.arange(500) / 2, np.array([1.0, np.nan]), "test: y holds NaN or infinity"),
+        (np.arange(500) / 2, np.array([1.0, 1.0]), "test: y is 1.0 in every row"),
+        (np.arange(500) / 2, np.array(["1", "2"]), "y holds text, but what is learned is numbers"),
+    ],
+)
+def test_test_targets_of_another_kind_are_refused(target, tested, message, asked):
+    with pytest.raises(InvalidArgument, match=message):
+        discover(line(), target, test=(line(2), tested), source="data")
+    assert not asked
+
+
+def test_test_targets_may_be_of_one_class_or_another_type(asked):
+    for target, tested in (([0, 1], [1.0, 1.0]), (["a", "b"], np.array(["c", "b"], object))):
+        discover(line(), np.array(target * 250), test=(line(2), tested), source="data")
+        assert asked["networks"]["test"].targets[1] == 1
+
+
 def test_without_networks_all_rows_are_looked_at(asked):
     X = line()
     found = discover(X, X[:, 0] > 0, networks=False)
@@ -168,9 +196,16 @@ def test_rows_held_out_teach_receptive_fields_nothing(monkeypatch):
 
 def test_few_rows_are_told_how_many_are_needed(asked):
     X, y = line(45), np.arange(45) % 2
-    with pytest.raises(InvalidArgument, match=r"of 45 rows a fifth .* 40 .*networks=False"):
-        discover(X, y)
+    message = r"of 45 rows a fifth .* 36 left .* 40 .*networks=False, or source='data'"
+    with pytest.raises(InvalidArgument, match=message):
+        discover(X, y, source="both")
+    found = discover(X, y)  # too few are left to learn from: the data alone
     assert "learned" not in asked
+    assert (found.rows, found.networks) == (36, (COMPARED,))
+    with pytest.raises(InvalidArgument, match=r"of 24 rows a fifth .* 19 left .* 20 .*=False$"):
+        discover(X[:24], y[:24])
+    assert discover(X[:25], y[:25]).rows == 20
+    assert discover(X[:24], y[:24], networks=False).rows == 24
     discover(X, y, networks=False)
     assert len(asked["learned"]["table"]) == 45
     asked.clear()

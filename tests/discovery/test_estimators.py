@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.base import clone
 from sklearn.datasets import make_friedman1
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectFromModel
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -316,6 +317,23 @@ def test_training_that_diverges_says_what_to_try():
     X, y = relevant_columns(60)
     with pytest.raises(Collapse, match=r"lr=1e\+30: try a third"):
         BetaLassoRegressor(**{**SMALL, "lr": 1e30}).fit(X, y)
+
+
+def test_a_fit_that_fails_leaves_nothing_to_predict_with():
+    X, y = relevant_columns(60)
+    found = BetaLassoClassifier(**SMALL).fit(X, y)
+    found.set_params(lr=1e30)
+    with pytest.raises(Collapse):
+        found.fit(X * 100, np.where(y == 1, "a", "b"))
+    with pytest.raises(NotFittedError):
+        found.predict(X)
+    found.set_params(lr=0.1).partial_fit(X, y, classes=[0, 1])
+    assert set(found.predict(X)) <= {0, 1}
+    number = BetaLassoRegressor(**SMALL).fit(X, y)
+    with pytest.raises(InvalidArgument, match="y has numbers too large"):
+        number.fit(X, y * 1e300)
+    with pytest.raises(NotFittedError):
+        number.predict(X)
 
 
 def test_more_columns_than_memory_are_refused_with_the_bytes(monkeypatch):

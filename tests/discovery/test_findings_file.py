@@ -19,6 +19,7 @@ from scratchconv.discovery.findings import Findings, Recovery
 from scratchconv.discovery.findings_file import (
     ARRAYS,
     FINDINGS,
+    _digest_of,
     read_findings,
     read_origin,
     write_findings,
@@ -189,6 +190,58 @@ def test_what_an_earlier_version_did_not_note_has_its_default(tmp_path):
 
 def test_another_format_is_refused(tmp_path):
     path = write_findings(example(), tmp_path)
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
-    with pytest.raises(DataError, match="not of format 1"):
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    with pytest.raises(DataError, match="not of format 1 or 2"):
+        read_findings(tmp_path)
+
+
+def sealed(path, change):
+    """Write the JSON anew, changed, with a digest that fits."""
+    content = json.loads(path.read_text())
+    change(content)
+    content["sha256"] = _digest_of(content)
+    path.write_text(json.dumps(content))
+
+
+def test_format_1_whose_digest_leaves_out_that_of_the_arrays_is_read(tmp_path):
+    path = write_findings(example(), tmp_path)
+    sealed(path, lambda content: content.update(format=1))
+    assert same(read_findings(tmp_path), example())
+    path.write_text(path.read_text().replace('"arrays_sha256"', '"arrays"'))
+    with pytest.raises(DataError, match=f"{ARRAYS} is damaged"):
+        read_findings(tmp_path)
+
+
+def test_a_damaged_digest_of_the_arrays_is_damage_of_the_findings(tmp_path):
+    path = write_findings(example(), tmp_path)
+    path.write_text(path.read_text().replace('"arrays_sha256": "', '"arrays_sha256": "0'))
+    with pytest.raises(DataError, match=f"{FINDINGS} is damaged"):
+        read_findings(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"format": 2, "findings": NaN}'])
+def test_what_no_program_wrote_is_damaged(tmp_path, text):
+    (tmp_path / FINDINGS).write_text(text)
+    with pytest.raises(DataError, match=f"{FINDINGS} is damaged"):
+        read_findings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": "x"},
+        {"rows": 2.5},
+        {"rows": True},
+        {"names": "abc"},
+        {"names": [1, 2]},
+        {"constant": [1]},
+        {"task": "ranking"},
+        {"seconds": {"dependence": "long"}},
+        {"seconds": {"dependence": None}},
+    ],
+)
+def test_values_of_another_type_are_of_another_version(tmp_path, change):
+    path = write_findings(example(), tmp_path)
+    sealed(path, lambda content: content["findings"].update(change))
+    with pytest.raises(DataError, match="another version"):
         read_findings(tmp_path)

@@ -95,6 +95,18 @@ def test_clearing_leaves_what_is_not_ours(tmp_path):
     assert [path.name for path in (tmp_path / "stages").iterdir()] == ["mine"]
 
 
+def test_files_that_are_no_stages_are_neither_counted_nor_deleted(tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"precious")
+    (tmp_path / "weights.safetensors").write_bytes(save({"w": np.ones(3)}))
+    kept = KeptStages(tmp_path)
+    kept.begin("key")
+    kept.keep("dependence", example(), 1.0)
+    assert kept.names() == ("dependence",)
+    kept.clear()
+    assert kept.names() == ()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_every_value_and_setting_is_in_the_key():
     table, y = np.zeros((3, 2), np.float32), np.array(["a", "b", "a"])
     keys = {

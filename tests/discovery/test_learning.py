@@ -104,6 +104,24 @@ def test_correlated_columns_are_decorrelated_and_white_ones_left_alone():
         assert np.argmax(np.abs(again.T @ mixed[:, i])) == i
 
 
+@pytest.mark.parametrize("scale", [1.6e-27, 1e-200, 1e-320, 1e19, 1e300])
+def test_the_scale_of_a_column_is_nothing_to_the_labels(scale):
+    inputs, labels = rings_by_class(300, 8, seed=0)
+    inputs = np.round(inputs, 3)  # the smallest numbers have no more digits
+    scaled = inputs * np.where(np.arange(8) == 3, scale, 1.0)
+    options = {"rounds": 1, "steps": 20, "lams": [0.0]}
+    plain, found = (learned_supports(x, labels, **options) for x in (inputs, scaled))
+    for one, other in zip(plain.weights, found.weights, strict=True):
+        np.testing.assert_allclose(one.toarray(), other.toarray(), atol=0.05)
+
+
+def test_many_rows_of_large_numbers_are_standardised_exactly():
+    column = 1000 + np.random.default_rng(0).normal(size=(200_000, 1))
+    table = column.astype(np.float32)
+    expected = (table - table.mean(dtype=np.float64)) / table.std(dtype=np.float64)
+    np.testing.assert_allclose(learning._standardised(table), expected, atol=1e-6)
+
+
 def test_constant_columns_keep_nothing():
     inputs, labels = rings_by_class(400, 20, seed=0)
     inputs[:, [3, 8]] = 7.25

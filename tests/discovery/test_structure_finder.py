@@ -79,6 +79,18 @@ def test_columns_of_a_position_stand_together_and_those_without_come_last():
     assert column_order(geometry).tolist() == [5, 2, 4, 3, 0, 6, 1]
     channels = Channels(1, np.arange(4), np.zeros(4, int), 0.0)
     assert column_order(no_geometry(channels)).tolist() == [0, 1, 2, 3]
+    pairs = Channels(2, np.array([0, 1, 0, 1]), np.array([1, 0, 0, 1]), 1.0)
+    assert column_order(no_geometry(pairs)).tolist() == [2, 0, 1, 3]
+
+
+def test_columns_of_one_variable_are_no_neighbours():
+    rng = np.random.default_rng(4)
+    X = np.concatenate([rng.normal(size=(1000, 10)), np.eye(5)[rng.integers(0, 5, 1000)]], axis=1)
+    variables = [*map(str, range(10)), *["colour"] * 5]
+    assert len(StructureFinder().fit(X).graph_)
+    assert not len(StructureFinder(variables=variables).fit(X).graph_)
+    with pytest.raises(InvalidArgument, match="15 variables for 14 columns"):
+        StructureFinder(variables=variables).fit(X[:, :14])
 
 
 def test_labels_are_asked_where_there_are_any():

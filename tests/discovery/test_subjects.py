@@ -139,6 +139,19 @@ def test_the_order_of_a_file_can_be_its_true_line(tmp_path):
     assert read_subject(str(path), target="u").true_geometry is None
 
 
+def test_columns_that_a_text_became_share_a_true_place(tmp_path):
+    path = tmp_path / "places.csv"
+    letters = np.random.RandomState(0).choice(list("ACGT"), (40, 5))
+    path.write_text("\n".join(",".join(row) for row in [["P0", "P1", "P2", "P3", "P4"], *letters]))
+    subject = permuted(read_subject(str(path), ordered=True), 1)
+    geometry = subject.true_geometry
+    assert geometry.shape == (5,)
+    for column, name in enumerate(subject.names):
+        assert geometry.position_of[column] == int(name[1])
+    slots = set(zip(geometry.position_of.tolist(), geometry.channel_of.tolist(), strict=True))
+    assert slots == {(place, letter) for place in range(5) for letter in range(4)}
+
+
 def test_columns_on_different_scales_are_shown_standardised(tmp_path):
     X = np.random.RandomState(0).randn(200, 3)
     np.save(tmp_path / "alike.npy", X)

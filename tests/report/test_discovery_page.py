@@ -186,6 +186,28 @@ def test_no_structure_is_said_and_no_map_is_drawn():
     assert "Held against the true geometry" not in page
 
 
+@pytest.mark.parametrize(
+    ("position_of", "headline"),
+    [
+        ([0, 1, 2, 0, 1, 2], "Your 6 columns fall into 3 groups of 2, but no two of the groups"),
+        ([0, 1, 2, 0, 1, 3], "4 of your 6 columns fall into 2 groups of 2, but no two of"),
+        ([0, 0, 0, 1, 1, 2], "5 of your 6 columns fall into 2 groups of up to 3, but no two"),
+    ],
+)
+def test_groups_without_neighbours_are_said(position_of, headline):
+    at = np.array(position_of)
+    channel_of = np.array([(at[:i] == at[i]).sum() for i in range(len(at))])
+    geometry = Geometry("none", 0, np.zeros((at.max() + 1, 0)), at, channel_of)
+    found = replace(
+        found_nothing(),
+        geometry=geometry,
+        names=tuple("abcdef"),
+        graph=certain(4, np.zeros((0, 2), int)),
+    )
+    assert headline in " ".join(discovery_verdict(found).headline.split())
+    assert "<circle" not in render_discovery(found, title="A title")
+
+
 def test_what_the_columns_places_would_take_is_told_and_who_would_win_then():
     found = on_grid()
     text = " ".join(discovery_verdict(found).sentences)

@@ -76,6 +76,7 @@ class BetaLassoClassifier(ClassifierMixin, BetaLassoEstimator):  # type: ignore[
             Collapse: training diverged.
             ValueError: what scikit-learn's validation refuses: missing values, wrong shapes.
         """
+        self._forget()
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32))
         check_classification_targets(y)
         weights = checked_weights(sample_weight, len(X))

@@ -85,9 +85,9 @@ class BetaLassoEstimator(BaseEstimator):  # type: ignore[misc]
             self.search_ = fitting.search(new, learned, held_out, tried, shorter, seed)
             chosen = self.search_.index(fitting.best(self.search_))
             penalty = self._penalty(budget, fitting.MULTIPLES[chosen])
-        self.network_ = new()
-        fitting.train(self.network_, samples, penalty, budget, seed)
-        self._finish(penalty, budget, budget.steps)
+        network = new()
+        fitting.train(network, samples, penalty, budget, seed)
+        self._finish(network, penalty, budget, budget.steps)
 
     def _partial_fit(self, X: NDArray[Any], y: NDArray[Any], weights: NDArray[np.float64]) -> None:
         """One pass over the rows, from the network as it is; a new one at the first call."""
@@ -100,18 +100,24 @@ class BetaLassoEstimator(BaseEstimator):  # type: ignore[misc]
         samples = self._standardised(X[rows], y[rows], weights)
         if first:
             none = np.zeros(X.shape[1], dtype=bool)
-            self.network_ = fitting.new_network(
+            network = fitting.new_network(
                 X.shape[1], self.hidden, self._outputs(), none, self._seed
             )
             budget = self._budget(None)
             penalty = self._penalty(budget, 1.0)
         else:
+            network = self.network_
             budget = Budget(self.max_steps, self.batch_size, self.lr, self.beta_)
             penalty = Penalty(self.lam_first_, self.lam_)
-        steps = fitting.train_once(
-            self.network_, samples, penalty, budget, (self._seed, self.n_iter_)
-        )
-        self._finish(penalty, budget, self.n_iter_ + steps)
+        steps = fitting.train_once(network, samples, penalty, budget, (self._seed, self.n_iter_))
+        self._finish(network, penalty, budget, self.n_iter_ + steps)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def _forget(self) -> None:
+        """Be unfitted until a network is trained: no old one may meet new classes or means."""
+        self.__dict__.pop("network_", None)
 
     def _start(self, columns: int) -> None:
         """Check the parameters, draw a seed, and forget earlier columns' means."""
@@ -212,11 +218,14 @@ class BetaLassoEstimator(BaseEstimator):  # type: ignore[misc]
             penalty = Penalty(float(self.lam_first), penalty.rest)
         return penalty
 
-    def _finish(self, penalty: Penalty, budget: Budget, steps: int) -> None:
+    def _finish(
+        self, network: torch.nn.Sequential, penalty: Penalty, budget: Budget, steps: int
+    ) -> None:
+        self.network_ = network
         self.lam_first_, self.lam_ = penalty.first, penalty.rest
         self.beta_ = budget.beta
         self.n_iter_ = steps
-        weight = fitting.first_layer(self.network_).weight.detach().numpy()
+        weight = fitting.first_layer(network).weight.detach().numpy()
         self.support_ = weight != 0
         self.units_per_column_ = self.support_.sum(axis=0)
         if not self.support_.any():

@@ -75,6 +75,7 @@ class BetaLassoRegressor(RegressorMixin, BetaLassoEstimator):  # type: ignore[mi
             Collapse: training diverged.
             ValueError: what scikit-learn's validation refuses: missing values, wrong shapes.
         """
+        self._forget()
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), y_numeric=True)
         self._fit(X, y.astype(np.float64), checked_weights(sample_weight, len(X)))
         return self

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scratchconv import __version__
 from scratchconv.data.dataset import Task
 from scratchconv.discovery.comparison import CONTENDERS, Compared, compare_networks
-from scratchconv.discovery.dependence import Dependence, checked_table, dependence
+from scratchconv.discovery.dependence import MIN_ROWS, Dependence, checked_table, dependence
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.geometry import Geometry
 from scratchconv.discovery.graph import Evidence, Floats32, Integers
@@ -27,14 +27,23 @@ from scratchconv.discovery.learning import FEWEST_ROWS
 from scratchconv.discovery.locating import (
     Asked,
     Located,
+    Source,
     checked_source,
+    checked_variables,
     learned_evidence,
     located,
 )
 from scratchconv.discovery.receptive_fields import receptive_fields
 from scratchconv.discovery.recovered import recovery_of
 from scratchconv.discovery.sharing import Sharing, find_sharing
-from scratchconv.discovery.targets import HELD_OUT, RowScaling, checked_targets, held_out_rows
+from scratchconv.discovery.targets import (
+    HELD_OUT,
+    RowScaling,
+    Targets,
+    checked_targets,
+    checked_test_targets,
+    held_out_rows,
+)
 from scratchconv.errors import InvalidArgument
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -75,7 +84,8 @@ def discover(
     """Find what structure the columns of a table have.
 
     Args:
-        X: (n, d), finite numbers; at least 20 rows, 40 with labels, and 2 to 4096 columns.
+        X: (n, d), finite numbers; 2 to 4096 columns. At least 20 rows beside those held out for
+            the `test`; labels can be asked where these are 40.
         y: (n,) what is to be learned: classes of any type, or numbers.
         names: of the columns, all different; None: their numbers.
         variables: of which variable each column is; None: every one of its own. Columns that a
@@ -85,7 +95,7 @@ def discover(
         test: rows and targets that nothing but the final comparison looks at. None: a fifth of the
             rows is held out for it first, and used by nothing else.
         source: "data": which columns depend on each other; "labels": which β-LASSO keeps together;
-            "both"; "auto": both where there are labels.
+            "both"; "auto": both where there are labels, and rows enough to learn from.
         networks: whether to train the network of the structure and others beside it.
         true_geometry: where the columns really lie: for `Findings.recovery`, and a convolution on
             it among the networks.
@@ -101,38 +111,27 @@ def discover(
     """
     table = checked_table(X)
     n, d = table.shape
-    asked = checked_source(source, y, n)
     named = _checked_names(names, d)
     if true_geometry is not None and len(true_geometry.position_of) != d:
         raise InvalidArgument(
             f"true_geometry has {len(true_geometry.position_of)} columns, but X has {d}"
         )
-    if variables is not None and len(variables) != d:
-        raise InvalidArgument(f"{len(variables)} variables for {d} columns: name one for each")
+    of_variable = checked_variables(variables, d)
     targets = None if y is None else checked_targets(y, n, task)
-    if asked != "data" and n < FEWEST_ROWS:
-        raise InvalidArgument(
-            f"{n} rows are too few to learn from: give {FEWEST_ROWS} or more, or source='data'"
-        )
     rows = np.arange(n)
     tested: tuple[NDArray[Any], NDArray[Any]] | None = None
     if targets is not None and networks:
         if test is None:
-            if asked != "data" and round((1 - HELD_OUT) * n) < FEWEST_ROWS:
-                raise InvalidArgument(
-                    f"of {n} rows a fifth is held out to test networks on, and the rest is fewer"
-                    f" than the {FEWEST_ROWS} that learning needs: give more rows, rows to test on,"
-                    " networks=False, or source='data'"
-                )
             rows, kept_back = held_out_rows(targets, HELD_OUT, seed)
             tested = table[kept_back], targets.values[kept_back]
         else:
-            tested = _checked_test(test, d)
+            tested = _checked_test(test, d, targets)
+    asked = checked_source(source, y, len(rows))
+    _check_enough(len(rows), n, asked)
     rows = _drawn(rows, MOST_ENTRIES // d, seed)
     table = table[rows]
     targets = None if targets is None else targets.part(rows)
     live = np.asarray(table.max(axis=0) != table.min(axis=0))
-    of_variable = None if variables is None else tuple(variables)
     stages = _Stages(progress, kept)
     if kept is not None:
         kept.begin(
@@ -319,8 +318,24 @@ def _checked_names(names: Sequence[str] | None, columns: int) -> tuple[str, ...]
     return given
 
 
+def _check_enough(rows: int, given: int, asked: Source) -> None:
+    """Raise InvalidArgument where `rows` that are left of those `given` are too few."""
+    fewest = MIN_ROWS if asked == "data" else FEWEST_ROWS
+    if rows >= fewest:
+        return
+    data = ", or source='data'" if asked != "data" and rows >= MIN_ROWS else ""
+    if rows == given:
+        raise InvalidArgument(
+            f"{given} rows are too few to learn from: give {fewest} or more{data}"
+        )
+    raise InvalidArgument(
+        f"of {given} rows a fifth is held out to test networks on, and the {rows} left are fewer"
+        f" than the {fewest} that are needed: give more rows, rows to test on, networks=False{data}"
+    )
+
+
 def _checked_test(
-    test: tuple[ArrayLike, ArrayLike], columns: int
+    test: tuple[ArrayLike, ArrayLike], columns: int, targets: Targets
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     inputs, values = np.asarray(test[0]), np.asarray(test[1])
     if inputs.ndim != 2 or inputs.shape[1] != columns or values.shape != inputs.shape[:1]:
@@ -330,7 +345,7 @@ def _checked_test(
         )
     if not len(inputs) or not np.isfinite(inputs).all():
         raise InvalidArgument("test is empty, or holds NaN or infinity: fill or drop those rows")
-    return inputs, values
+    return inputs, checked_test_targets(values, len(inputs), targets)
 
 
 def _drawn(rows: Integers, most: int, seed: int) -> Integers:

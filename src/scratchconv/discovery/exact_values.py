@@ -11,6 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+_PLAIN = {bool: (bool,), int: (int,), float: (float, int), str: (str,)}
+"""What JSON may hold where a type is expected; True and False, which Python counts, are no int."""
+
 
 def encoded(value: object, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
     """As JSON holds it; arrays go into `arrays` under their `name`, which is left in their place.
@@ -67,11 +70,13 @@ def decoded(value: Any, hint: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
         return arrays[value]
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: inner(part, arguments[1]) for key, part in value.items()}
-    if origin is tuple:
-        each = arguments[0] if arguments[-1] is Ellipsis else None
-        return tuple(inner(part, each or arguments[place]) for place, part in enumerate(value))
+    if origin is tuple and isinstance(value, list):
+        each = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(inner(part, of) for part, of in zip(value, each, strict=True))
     if hint is float and isinstance(value, str):
         return float(value)
-    if origin is Literal or hint in (bool, int, float, str):
+    if origin is Literal and value in arguments:
         return value
-    raise TypeError(f"files do not hold {hint}")
+    if type(value) in _PLAIN.get(hint, ()):
+        return value
+    raise TypeError(f"{value!r:.40} is not of the type {hint}")

@@ -25,7 +25,9 @@ from scratchconv.errors import DataError, InvalidArgument
 from scratchconv.whole_file import whole_file
 
 FINDINGS, ARRAYS = "findings.json", "arrays.safetensors"
-FORMAT = 1
+FORMAT = 2
+_SIGNED = ("findings", "origin", "arrays_sha256")
+"""Of what the file's own SHA-256 is; in format 1, of the first two."""
 
 
 def write_findings(
@@ -55,8 +57,15 @@ def write_findings(
         )
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        content = {"findings": encoded(findings, "", arrays), "origin": dict(origin or {})}
-        own = _digest_of(content)
+        noted = encoded(findings, "", arrays)
+        saved = save(arrays)
+        content = {
+            "format": FORMAT,
+            "arrays_sha256": hashlib.sha256(saved).hexdigest(),
+            "findings": noted,
+            "origin": dict(origin or {}),
+        }
+        content["sha256"] = _digest_of(content)
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"origin is no JSON: {error}. Give text, numbers, lists") from error
     try:
@@ -66,12 +75,11 @@ def write_findings(
             text_file = both.enter_context(whole_file(place / FINDINGS))
             arrays_file = both.enter_context(whole_file(place / ARRAYS))
             # Written by us, not by safetensors, whose files nobody but their owner may read.
-            arrays_file.write_bytes(save(arrays))
-            digests = {"arrays_sha256": _digest_of_file(arrays_file), "sha256": own}
-            text = json.dumps({"format": FORMAT, **digests, **content}, indent=1, allow_nan=False)
+            arrays_file.write_bytes(saved)
+            text = json.dumps(content, indent=1, allow_nan=False)
             text_file.write_text(text, encoding="utf-8")
             (place / FINDINGS).unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise DataError(
             f"the findings cannot be written to {place}: {error}. Free space there, or name another"
             " folder"
@@ -88,7 +96,7 @@ def read_findings(folder: Path | str) -> Findings:
     content = _checked(place / FINDINGS)
     path = place / ARRAYS
     try:
-        if _digest_of_file(path) != content["arrays_sha256"]:
+        if _digest_of_file(path) != content.get("arrays_sha256"):
             raise DataError(f"{path} is damaged, or belongs to other findings: {_ANEW}")
         arrays = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -114,23 +122,26 @@ _ANEW = "make the findings anew"
 
 def _checked(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = isinstance(content, dict) and content.get("format") in (1, FORMAT)
+        whole = known and content.get("sha256") == _digest_of(content)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: name a folder that holds findings") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    except ValueError as error:  # no JSON, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
         raise DataError(f"{path} is damaged: {error}. {_ANEW.capitalize()}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DataError(f"{path} is not of format {FORMAT}, which alone can be read: {_ANEW}")
-    own = {name: content.get(name) for name in ("findings", "origin")}
-    if _digest_of(own) != content.get("sha256"):
+    if not known:
+        raise DataError(f"{path} is not of format 1 or {FORMAT}, which can be read: {_ANEW}")
+    if not whole:
         raise DataError(f"{path} is damaged: its contents are not what was written. {_ANEW}")
     return content
 
 
 def _digest_of(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    signed = _SIGNED[:2] if content["format"] == 1 else _SIGNED
+    own = {name: content.get(name) for name in signed}
+    text = json.dumps(own, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

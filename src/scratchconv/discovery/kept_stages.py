@@ -40,8 +40,9 @@ class KeptStages:
         self._key = ""
 
     def names(self) -> tuple[str, ...]:
-        """Of the stages that have a file."""
-        return tuple(sorted(path.stem for path in self.folder.glob(f"*{_ENDING}")))
+        """Of the stages that have a file; other files in the folder are not looked at."""
+        stems = (path.stem for path in self.folder.glob(f"*{_ENDING}"))
+        return tuple(sorted(stem for stem in stems if self._key_of(stem) is not None))
 
     def begin(self, key: str) -> None:
         """Keep and find stages of the search that `key` stands for.
@@ -51,7 +52,7 @@ class KeptStages:
         self._key = key
         for name in self.names():
             # Read whole only to tell another search from damage: stages can be large.
-            if self._key_of(name) not in (None, key) and self._read(name) is not None:
+            if self._key_of(name) != key and self._read(name) is not None:
                 raise RunDirectoryError(
                     f"{self._path(name)} is of other data, options or another version of"
                     " scratchconv: repeat the command as it was, or choose another --out"
@@ -59,7 +60,7 @@ class KeptStages:
 
     def get(self, name: str, hint: Any) -> tuple[Any, float] | None:
         """What the stage found, of type `hint`, and its seconds; None where it has no good file."""
-        if name not in self.names():
+        if not self._path(name).exists():
             return None
         there = self._read(name)
         if there is None:
@@ -90,13 +91,13 @@ class KeptStages:
             )
 
     def clear(self) -> None:
-        """Delete the files, also what a killed process left of one, and the folder if it is empty.
+        """Delete the stages, also what a killed process left of one, and the folder if it is empty.
 
-        What cannot be deleted stays.
+        What cannot be deleted stays, and so do files that are no stages.
         """
         with contextlib.suppress(OSError):
-            for path in self.folder.glob(f"*{_ENDING}"):
-                path.unlink()
+            for name in self.names():
+                self._path(name).unlink()
             whole_file.clear(self.folder)
             self.folder.rmdir()
 
@@ -104,13 +105,13 @@ class KeptStages:
         return self.folder / f"{name}{_ENDING}"
 
     def _key_of(self, name: str) -> str | None:
-        """The key that a file holds; None where it cannot be read, which `get` will say."""
+        """The key that a file holds; None where it is no stage, or damaged (`get` will say so)."""
         try:
             with safe_open(self._path(name), framework="numpy") as file:
-                key: str = json.loads((file.metadata() or {})["note"])["key"]
-        except (OSError, SafetensorError, KeyError, ValueError):
+                key = json.loads((file.metadata() or {})["note"])["key"]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
-        return key
+        return key if isinstance(key, str) else None
 
     def _read(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """The note and the arrays of a file; None, and a warning, where it is damaged."""

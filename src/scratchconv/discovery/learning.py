@@ -62,6 +62,7 @@ _RIDGE = 1e-3  # of the mean eigenvalue of the correlations
 _NO_CORRELATION = 1.5  # mean square of n correlations: 1 for independent columns
 FEWEST_ROWS = 40
 MOST_CLASSES = 256
+_COLUMNS = 64  # standardised at a time, so that no float64 copy of the table is made
 _LEARNING = 2_000  # keeps these streams apart from those of other purposes
 
 
@@ -256,19 +257,22 @@ def _batches(n: int, generator: torch.Generator) -> Iterator[Tensor]:
 
 def _squashed(table: NDArray[Any]) -> Tensor:
     """(n, d) in the precision of the products: decorrelated, squashed, of mean 0 and variance 1."""
-    if table.dtype.kind != "f" or table.dtype.itemsize > 4:
-        # Rounded to float32 first, large numbers would lose what tells them apart.
-        table = table - table.mean(axis=0, dtype=np.float64)
-    x = _decorrelated(_standardised(np.array(table, np.float32)))
+    x = _decorrelated(_standardised(table))
     return torch.from_numpy(_standardised(np.tanh(x, out=x))).to(_precision())
 
 
-def _standardised(x: Floats32) -> Floats32:
-    """In place; a constant column becomes 0."""
-    constant = x.max(axis=0) == x.min(axis=0)
-    x -= x.mean(axis=0)
-    x /= np.where(constant, 1, x.std(axis=0))
-    x[:, constant] = 0
+def _standardised(table: NDArray[Any]) -> Floats32:
+    """(n, d) Each column less its mean, over its deviation; a constant column becomes 0."""
+    x = np.zeros(table.shape, np.float32)
+    for start in range(0, table.shape[1], _COLUMNS):
+        # In float64: in float32 large numbers would lose what tells them apart, and squares of
+        # very large or small ones would be infinite or 0, as in float64 those not divided first.
+        columns = table[:, start : start + _COLUMNS].astype(np.float64)
+        varied = columns.max(axis=0) > columns.min(axis=0)
+        columns /= np.where(varied, np.abs(columns).max(axis=0), 1)
+        columns -= columns.mean(axis=0)
+        columns /= np.where(varied, columns.std(axis=0), 1)
+        x[:, start : start + _COLUMNS] = np.where(varied, columns, 0)
     return x
 
 
@@ -287,7 +291,8 @@ def _decorrelated(x: Floats32) -> Floats32:
     values, vectors = np.linalg.eigh(correlation)
     ridge = max(_RIDGE, d / n) * float(values.mean())
     root = (vectors / np.sqrt(values.clip(0) + ridge)) @ vectors.T
-    x[:, varied] = _standardised(live @ root)
+    live = live @ root
+    x[:, varied] = _standardised(live)
     return x
 
 

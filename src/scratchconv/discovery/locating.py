@@ -65,6 +65,17 @@ def checked_source(source: Asked, targets: object, rows: int) -> Source:
     return source
 
 
+def checked_variables(variables: Sequence[str] | None, columns: int) -> tuple[str, ...] | None:
+    """`variables` as `located` takes them. Raises InvalidArgument: not one for each column."""
+    if variables is None:
+        return None
+    if len(variables) != columns:
+        raise InvalidArgument(
+            f"{len(variables)} variables for {columns} columns: name one for each"
+        )
+    return tuple(variables)
+
+
 def learned_evidence(
     table: NDArray[Any],
     targets: Targets,

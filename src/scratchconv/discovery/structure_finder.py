@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from scratchconv.discovery.locating import (
     Asked,
     Located,
     checked_source,
+    checked_variables,
     learned_evidence,
     located,
 )
@@ -50,6 +52,7 @@ class StructureFinder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             description length.
         task: "classification" or "regression"; None: the latter if y are floating-point numbers or
             more than 256 whole ones.
+        variables: of which variable each column is; see `discover`. None: every one of its own.
         rounds, steps: of learning from labels (`learned_supports`): networks on each half of the
             rows, and steps of each.
         random_state: seed of all that is drawn. The same seed, data and number of threads find the
@@ -83,6 +86,7 @@ class StructureFinder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         *,
         sharing: bool = True,
         task: Task | None = None,
+        variables: Sequence[str] | None = None,
         rounds: int = 2,
         steps: int = STEPS,
         random_state: Any = None,
@@ -91,6 +95,7 @@ class StructureFinder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.source = source
         self.sharing = sharing
         self.task = task
+        self.variables = variables
         self.rounds = rounds
         self.steps = steps
         self.random_state = random_state
@@ -113,6 +118,7 @@ class StructureFinder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n, d = X.shape
         asked = checked_source(self.source, y, n)
         targets = None if y is None else checked_targets(y, n, self.task)
+        variables = checked_variables(self.variables, d)
         _check_memory(n, d)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         live = np.asarray(X.max(axis=0) != X.min(axis=0))
@@ -137,7 +143,7 @@ class StructureFinder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 table, targets, rounds=self.rounds, steps=self.steps, seed=self._seed
             )
         self._tell("geometry")
-        self._set(located(found, learned, live), live)
+        self._set(located(found, learned, live, variables), live)
         if targets is not None and self.sharing:
             self._tell("sharing")
             self.sharing_ = find_sharing(
@@ -152,7 +158,8 @@ class StructureFinder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """X (n, columns) with its columns in the order that was found.
 
         Along a line or ring; row by row of a grid; else along the map's first axis. Columns of one
-        position stand side by side; those that lie nowhere come last, in the order they had.
+        position stand side by side; positions that lie nowhere come last, those of earlier columns
+        first.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))

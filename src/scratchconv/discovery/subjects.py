@@ -5,7 +5,6 @@ Its columns can be shuffled or whitened, or all structure can be taken out of th
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ _ALIKE = 30.0
 """Columns whose deviations lie within this factor of their median are shown on one scale."""
 _SHOWN = 6
 _TREE_ROWS = 4096
-_SEQUENCE = re.compile(r"(.*\[\d+\])=(.)")
 _CHUNK = 4096
 
 
@@ -82,8 +80,8 @@ def read_subject(
     Args:
         name: a file that `read_table` can read, or one of `DATASETS`.
         target, drop, task: see `read_table`; of files only.
-        ordered: the columns of the file lie on a line in their order, those of one place of a
-            sequence together: that becomes the true geometry. Datasets have their own.
+        ordered: the columns of the file lie on a line in their order, those that one text became
+            together: that becomes the true geometry. Datasets have their own.
         directory: of the datasets' files.
         rows: keep so many training rows, drawn by `seed`; of the tree task, draw so many.
 
@@ -103,7 +101,7 @@ def read_subject(
         if path.suffix.lower() not in ENDINGS and not path.exists():
             raise unknown_name("dataset or kind of file", name, (*DATASETS, *ENDINGS))
         table = read_table(path, target=target, task=task, drop=drop)
-        line = _line_of(table.names) if ordered else None
+        line = _line_of(table.variables) if ordered else None
         subject = Subject(table.X, table.y, table.names, table.task, None, line, table.variables)
     return _fewer(subject, rows, seed)
 
@@ -246,17 +244,15 @@ def _image_geometry(image: tuple[int, int, int]) -> Geometry:
     return Geometry("grid", 2, coordinates, at, channel_of, (height, width))
 
 
-def _line_of(names: Sequence[str]) -> Geometry:
-    """The columns in their order; those of one place of a sequence share a position."""
-    found = [_SEQUENCE.fullmatch(name) for name in names]
-    keys = [told[1] if told else name for told, name in zip(found, names, strict=True)]
-    number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+def _line_of(variables: Sequence[str]) -> Geometry:
+    """The columns in their order; those of one variable share a position."""
+    number = {variable: place for place, variable in enumerate(dict.fromkeys(variables))}
     seen: Counter[str] = Counter()
     channel_of = []
-    for key in keys:
-        channel_of.append(seen[key])
-        seen[key] += 1
-    return _line(np.array([number[key] for key in keys]), np.array(channel_of))
+    for variable in variables:
+        channel_of.append(seen[variable])
+        seen[variable] += 1
+    return _line(np.array([number[variable] for variable in variables]), np.array(channel_of))
 
 
 def _line(at: NDArray[np.int64], channel_of: NDArray[np.int64]) -> Geometry:

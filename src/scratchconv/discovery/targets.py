@@ -41,17 +41,9 @@ def checked_targets(y: ArrayLike, rows: int, task: Task | None = None) -> Target
     Raises InvalidArgument: another shape, values that are missing, one class or one number only,
     more classes than 256, an unknown task.
     """
-    values = np.asarray(y)
-    if values.shape == (rows, 1):
-        values = values[:, 0]
-    if values.shape != (rows,):
-        raise InvalidArgument(f"y has shape {values.shape}: give one target a row, ({rows},)")
     if task is not None and task not in TASKS:
         raise unknown_name("task", task, TASKS)
-    if values.dtype.kind == "O":
-        values = _of_objects(values)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InvalidArgument("y holds NaN or infinity: drop those rows, or fill them in")
+    values = _values_of(y, rows)
     names = np.unique(values)
     if len(names) < 2:
         raise InvalidArgument(
@@ -70,9 +62,53 @@ def checked_targets(y: ArrayLike, rows: int, task: Task | None = None) -> Target
     return Targets(values.astype(np.float64) if task == "regression" else values, task)
 
 
+def checked_test_targets(y: ArrayLike, rows: int, learned: Targets) -> NDArray[Any]:
+    """`y` (rows,) of test rows, as values of the kind that was learned.
+
+    Raises InvalidArgument: another shape, values that are missing, text for numbers or numbers for
+    text, no class that was learned, numbers that are all the same.
+    """
+    try:
+        values = _values_of(y, rows)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"test: {error}") from error
+    kinds = ["numbers" if of.dtype.kind in "buif" else "text" for of in (values, learned.values)]
+    if kinds[0] != kinds[1]:
+        raise InvalidArgument(
+            f"test: y holds {kinds[0]}, but what is learned is {kinds[1]}: give the same kind"
+        )
+    if learned.task == "regression":
+        if (values == values[0]).all():
+            raise InvalidArgument(
+                f"test: y is {values[0]!s} in every row, and has no variance that could be"
+                " explained: give rows that differ"
+            )
+        return values.astype(np.float64)
+    if not np.isin(values, learned.values).any():
+        raise InvalidArgument(
+            f"test: y holds no class that is learned ({values[0]!s} is none): give rows of those"
+            " classes"
+        )
+    return values
+
+
+def _values_of(y: ArrayLike, rows: int) -> NDArray[Any]:
+    """`y` (rows,) as text or finite numbers."""
+    values = np.asarray(y)
+    if values.shape == (rows, 1):
+        values = values[:, 0]
+    if values.shape != (rows,):
+        raise InvalidArgument(f"y has shape {values.shape}: give one target a row, ({rows},)")
+    if values.dtype.kind == "O":
+        values = _of_objects(values)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InvalidArgument("y holds NaN or infinity: drop those rows, or fill them in")
+    return values
+
+
 def _of_objects(values: NDArray[Any]) -> NDArray[Any]:
     """Numbers if all are, else text; missing values are refused."""
-    missing = sum(value is None or value != value for value in values)
+    missing = sum(map(_is_missing, values))
     if missing:
         raise InvalidArgument(f"y has {missing} missing values: drop those rows, or fill them in")
     if all(isinstance(value, str) for value in values):
@@ -83,10 +119,18 @@ def _of_objects(values: NDArray[Any]) -> NDArray[Any]:
         raise InvalidArgument(f"y is neither text nor numbers: {error}") from error
 
 
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas' NA does not tell whether it is itself
+        return True
+
+
 def held_out_rows(targets: Targets, share: float, seed: int) -> tuple[Integers, Integers]:
     """Rows to learn from and rows held out, each rising; classes in proportion where that can be.
 
-    Raises InvalidArgument if there are too few to hold any out.
+    Raises InvalidArgument if there are too few to hold any out, if one class only is left to learn,
+    or if the numbers of either side are all the same.
     """
     n = len(targets.values)
     if n < 2:
@@ -97,6 +141,16 @@ def held_out_rows(targets: Targets, share: float, seed: int) -> tuple[Integers, 
         if np.bincount(classes).min() < 2 or round(share * n) <= classes.max():
             classes = None
     kept, out = train_test_split(np.arange(n), test_size=share, stratify=classes, random_state=seed)
+    checked = [(kept, "left to learn from")]
+    if targets.task == "regression":  # R² takes two numbers
+        checked.append((out, "held out"))
+    for rows, purpose in checked:
+        values = targets.values[rows]
+        if len(rows) > 1 and (values == values[0]).all():
+            raise InvalidArgument(
+                f"y hardly varies: it is {values[0]!s} in all {len(rows)} of {n} rows that are"
+                f" {purpose}. Give more rows, or another seed"
+            )
     return np.sort(kept), np.sort(out)
 
 
@@ -105,7 +159,8 @@ class RowScaling:
     """How rows and targets are standardised: as the rows they were learned from.
 
     mean, deviation: float64 (d,); constant columns have deviation 1.
-    task: of the targets. classes: sorted; empty for numbers. centre, spread: of numbers.
+    task: of the targets. classes: sorted; empty for numbers. centre, spread: of numbers; the spread
+        of numbers that are all the same is 1.
     """
 
     mean: Floats
@@ -127,6 +182,8 @@ class RowScaling:
         if targets.task == "classification":
             return RowScaling(mean, deviation, targets.task, np.unique(targets.values), 0.0, 1.0)
         centre, spread = float(targets.values.mean()), float(targets.values.std())
+        if (targets.values == targets.values[0]).all():
+            spread = 1.0
         return RowScaling(mean, deviation, targets.task, np.empty(0), centre, spread)
 
     def samples(self, table: NDArray[Any], values: NDArray[Any]) -> Samples:

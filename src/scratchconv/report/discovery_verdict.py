@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from scratchconv.discovery.comparison import Compared
 from scratchconv.discovery.findings import Findings
 from scratchconv.discovery.geometry import Geometry
@@ -76,10 +78,10 @@ def network_of(findings: Findings, name: str) -> Compared | None:
 def _geometry_sentence(findings: Findings) -> str:
     geometry, columns = findings.geometry, grouped(findings.columns)
     if geometry.kind == "none":
-        return (
-            f"No structure: of the {columns} columns no two belong together more than all do, as"
-            " far as chance lets one tell."
-        )
+        beyond_chance = "belong together more than all do, as far as chance lets one tell"
+        if channel_count(geometry) > 1:
+            return f"{_groups(findings)}, but no two of the groups {beyond_chance}."
+        return f"No structure: of the {columns} columns no two {beyond_chance}."
     each = columns_at_each(geometry)
     if geometry.kind == "other":
         return (
@@ -91,6 +93,19 @@ def _geometry_sentence(findings: Findings) -> str:
         columns = f"{grouped(placed)} of your {columns} columns"
         return f"{columns} lie on {geometry_in_words(geometry)}{each}."
     return f"Your {columns} columns lie on {geometry_in_words(geometry)}{each}."
+
+
+def _groups(findings: Findings) -> str:
+    """`Your 12 columns fall into 6 groups of 2`, the columns of each position."""
+    sizes = np.bincount(findings.geometry.position_of)
+    sizes = sizes[sizes > 1]
+    taken = int(sizes.sum())
+    whose = "Your" if taken == findings.columns else f"{grouped(taken)} of your"
+    most = "" if sizes.min() == sizes.max() else "up to "
+    return (
+        f"{whose} {grouped(findings.columns)} columns fall into {plural(len(sizes), 'group')} of"
+        f" {most}{sizes.max()}"
+    )
 
 
 def columns_at_each(geometry: Geometry) -> str:
