@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import numba
 import torch
+
+from scratchconv.kernels.code_cache import CodeCache
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -31,8 +33,8 @@ def compiled(function: Kernel) -> Kernel:
     """Compile `function` for the CPU at its first call: parallel over `prange`, GIL released.
 
     IEEE arithmetic is kept: no reordering, no contraction into fused multiply-adds. The machine
-    code is cached on disk, so that only the first process ever pays for the compilation; where no
-    folder can be written, each process compiles for itself.
+    code is cached on disk (`code_cache`), so that only the first process after a change pays for
+    the compilation; where no folder can be written, each process compiles for itself.
     """
     return _cached(function, parallel=True)
 
@@ -47,10 +49,10 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def _cached(function: Kernel, *, parallel: bool) -> Kernel:
-    try:
-        dispatcher = numba.njit(function, parallel=parallel, cache=True, **_OPTIONS)
-    except RuntimeError:  # numba found no folder that it can write
-        dispatcher = numba.njit(function, parallel=parallel, **_OPTIONS)
+    dispatcher = numba.njit(function, parallel=parallel, **_OPTIONS)
+    # No folder that can be written, or no sources that can be read (in a zip file).
+    with suppress(RuntimeError, OSError):
+        dispatcher._cache = CodeCache(function)  # where numba's cache=True puts its own
     return cast(Kernel, dispatcher)
 
 
