@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, and with which status they end."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -50,6 +51,14 @@ def assert_error(ended, *words, status=1):
 
 def test_version(run):
     assert run("--version") == (0, f"scratchconv {scratchconv.__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", ["--version", "--help"])
+def test_a_closed_output_is_no_error(words, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with contextlib.suppress(SystemExit):  # by which help ends
+        cli.main([words])
+    sys.stdout.close()
 
 
 @pytest.mark.parametrize("words", [(), ("--help",)])
@@ -127,6 +136,7 @@ def test_flags_that_cannot_be_understood(words, told, run, tmp_path, monkeypatch
         (["--data", "cifar"], "unknown dataset 'cifar'"),
         (["--method", "lars"], "choose from adam, beta-lasso"),
         (["--epochs", "0"], "--epochs 0"),
+        (["--alpha", "none"], "--alpha (say 8) or --params"),
         (["--batch-size", "1437"], "--batch-size 1437 is more than"),
         (["--seed", "99999999999999999999"], "--seed"),
         (["--validation", "2000"], "validation 2000"),
@@ -182,7 +192,7 @@ def test_train_report_resume(run, tmp_path, monkeypatch):
 
     assert run("report", out, "--out", page) == (0, f"wrote {page}\n", "")
     assert "S-FC" in page.read_text(encoding="utf-8")
-    assert_error(run("report", out, "--out", page), "exists")
+    assert_error(run("report", out, "--out", page), "exists", "--overwrite")
     assert run("report", out, "--out", page, "--overwrite", "--title", "Mine")[0] == 0
     assert "Mine" in page.read_text(encoding="utf-8")
 
@@ -199,7 +209,7 @@ def test_a_run_is_exported_and_predicts_as_it_was_trained(run, tmp_path):
     accuracy = (predicted == test.targets).double().mean().item()
     assert accuracy == load_run(out).result["test_accuracy"]
 
-    assert_error(run("export", out, "--out", file), "exists")
+    assert_error(run("export", out, "--out", file), "exists", "--overwrite")
     assert_error(run("export", out, "--out", tmp_path / "net.pt"), ".safetensors or .onnx")
     assert_error(run("export", tmp_path / "none", "--out", tmp_path / "n.onnx"), "run directory")
     permuted = tmp_path / "permuted"
@@ -279,7 +289,7 @@ def test_data_is_listed_fetched_and_verified(numbers, run, tmp_path):
     status, out, err = run("data", "verify", "numbers", "--data-dir", folder)
     assert status == 1
     assert out.startswith("missing")
-    assert "scratchconv data fetch numbers --overwrite" in err
+    assert f"scratchconv data fetch numbers --overwrite --data-dir '{folder}'" in err
 
     status, out, _ = run("data", "fetch", "numbers", "--data-dir", folder)
     assert (status, out) == (0, f"numbers is complete in {folder / 'numbers'}\n")
@@ -293,7 +303,8 @@ def test_data_is_listed_fetched_and_verified(numbers, run, tmp_path):
     assert "[red]data" in listed.replace("│", "")
 
     (folder / "numbers" / "numbers.bin").write_bytes(b"other")
-    assert_error(run("data", "fetch", "numbers", "--data-dir", folder), "not the published file")
+    ended = run("data", "fetch", "numbers", "--data-dir", folder)
+    assert_error(ended, "not the published file", "--overwrite")
     assert run("data", "verify", "numbers", "--data-dir", folder)[0] == 1
     assert run("data", "fetch", "numbers", "--data-dir", folder, "--overwrite")[0] == 0
     assert (folder / "numbers" / "numbers.bin").read_bytes() == numbers

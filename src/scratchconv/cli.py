@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -118,8 +119,9 @@ def discover(
 
     Args:
         name: A csv, tsv, txt, parquet, npz or npy file, or a dataset; data list shows those.
-        target: Column to be predicted, by name or number; without it, the data alone are asked.
-        drop: Columns to leave out, by name or number.
+        target: Column to be predicted, by name or number; without it, the array y of an npz file,
+            and of other files none: then the data alone are asked.
+        drop: Columns to leave out, by name or number; y leaves out the array y of an npz file.
         task: auto: classification of text and of few whole numbers, else regression.
         ordered: The file's columns lie on a line as they stand: hold what is found against that.
         permute: Shuffle the columns first, by this seed.
@@ -334,9 +336,10 @@ def verify_data(name: _Dataset, data_dir: Path | None = None) -> None:
         print(f"{state.status:10} {state.path}{found}")
     bad = [state.path.name for state in states if state.status in ("missing", "damaged")]
     if bad:
+        folder = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
         raise DataError(
             f"{', '.join(bad)} of {name} missing or damaged: get them anew by"
-            f" scratchconv data fetch {name} --overwrite"
+            f" scratchconv data fetch {name} --overwrite{folder}"
         )
 
 
@@ -364,10 +367,12 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     ):
         return None
     kind: Callable[[str], Any] = kinds.pop()
+    # Of a number, the default that help shows can be given; a file may be called none.
+    numeric = kind in (int, float)
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=kind.__name__.upper(),
-        instance_from_str=lambda words: kind(words[0]),
+        instance_from_str=lambda words: None if numeric and words == ["none"] else kind(words[0]),
         is_instance=lambda value: value is None or isinstance(value, kind),  # type: ignore[arg-type]
         str_from_instance=lambda value: ["none" if value is None else str(value)],
     )
@@ -379,6 +384,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     1 for an error, 2 for flags that cannot be understood, 130 after Ctrl-C or SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # no λ in this encoding is no reason to stop

@@ -233,6 +233,29 @@ def test_a_record_is_not_written_over_by_accident(tmp_path):
     assert json.loads((tmp_path / "bench.json").read_text("utf-8"))["parts"]
 
 
+@pytest.mark.parametrize("fault", ["below a file", "read-only"])
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(
+    fault, tmp_path, monkeypatch
+):
+    def read_only(**_):
+        raise OSError(30, "Read-only file system")
+
+    out = tmp_path
+    if fault == "read-only":
+        monkeypatch.setattr(record, "TemporaryFile", read_only)
+    else:
+        (tmp_path / "file").write_text("")
+        out = tmp_path / "file" / "out"
+    monkeypatch.setattr(record, "describe", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(InvalidArgument, match=r"cannot be written to .*choose another"):
+        bench(out, parts=("prediction",))
+
+
+def test_a_folder_is_tried_out_without_a_trace(tmp_path):
+    record.check_writable(tmp_path / "new" / "out", overwrite=False)
+    assert not list((tmp_path / "new" / "out").iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -243,6 +266,12 @@ def test_a_record_is_not_written_over_by_accident(tmp_path):
         ({"rounds": 0}, "--rounds 0"),
         ({"threads": 0}, "--threads 0"),
         ({"seed": -1}, "--seed -1"),
+        ({"seed": 10**20}, "--seed 10+: must be a whole number from 0 to 18446744073709551615"),
+        ({"threads": 10**20}, "--threads 10+: must be a whole number from 1 to 2147483647"),
+        ({"batch_size": 10**20}, "--batch-size 10+: "),
+        ({"prediction_batches": (10**20,)}, "--prediction-batches .10+,.: .* at most"),
+        ({"small_batches": (10**20,)}, "--small-batches .10+,.: .* at most"),
+        ({"parts": ("run",), "data": "tree"}, "'tree': choose from cifar10, .*svhn"),
         ({"lam": 0.0}, "--lam 0.0"),
         ({"lr": float("inf")}, "--lr inf"),
         ({"densities": ("0",)}, "--densities 0"),
@@ -258,6 +287,10 @@ def test_settings_that_cannot_be_used_are_refused_before_anything_runs(changes, 
     with pytest.raises(InvalidArgument, match=message):
         bench(tmp_path, **changes)
     assert not list(tmp_path.iterdir())
+
+
+def test_data_that_only_a_whole_run_would_read_are_no_matter_without_one():
+    assert BenchOptions(data="tree").resolved().data == "tree"
 
 
 def test_quick_fills_in_only_what_was_left_open():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 from functools import partial
 
 import numpy as np
@@ -248,6 +249,31 @@ def test_the_default_directory_follows_the_environment(tmp_path, monkeypatch):
     write_idx(tmp_path / "MNIST" / "raw")
     monkeypatch.setenv("SCRATCHCONV_DATA", str(tmp_path))
     assert len(data.load("mnist", complete=False).train) == 30
+
+
+def test_the_remedy_can_be_copied_from_whatever_folder(tmp_path):
+    folder = tmp_path / "my data"
+    command = f"scratchconv data fetch mnist --data-dir '{folder}'"
+    with pytest.raises(DataError, match=re.escape(command)):
+        data.load("mnist", folder)
+    folder.mkdir()
+    with pytest.raises(DataError, match=re.escape(command)):
+        data.load("mnist", folder)
+
+
+def test_the_home_of_nobody_is_named(monkeypatch):
+    folder = "~nobody-of-this-name/data"
+    for ask in (
+        lambda: data.load("mnist", folder),
+        lambda: data.describe(folder),
+        lambda: data.verify("mnist", folder),
+        lambda: data.fetch("mnist", folder),
+    ):
+        with pytest.raises(DataError, match=f"{folder}: no such home .*whole path"):
+            ask()
+    monkeypatch.setenv("SCRATCHCONV_DATA", folder)
+    with pytest.raises(DataError, match=f"{folder}: no such home"):
+        data.load("mnist")
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1, 1), (70, 2, 5, 7), (65, 3, 17, 31)])

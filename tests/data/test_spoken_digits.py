@@ -62,10 +62,11 @@ def test_what_cannot_be_read_is_named(tmp_path):
 def test_how_to_get_them_is_said_wherever_one_may_ask(tmp_path):
     with pytest.raises(DataError, match=r"git clone .*free-spoken-digit-dataset"):
         data.load("spoken-digits", tmp_path)
-    with pytest.raises(InvalidArgument, match="git clone"):
-        data.fetch("spoken-digits", tmp_path)
-    with pytest.raises(InvalidArgument, match="git clone"):
-        data.verify("spoken-digits", tmp_path)
+    for ask in (data.fetch, data.verify):
+        folder = tmp_path / "my data"
+        with pytest.raises(InvalidArgument, match="git clone") as error:
+            ask("spoken-digits", folder)
+        assert str(error.value).endswith(f" '{folder / 'free-spoken-digit-dataset'}'")
     (listed,) = [one for one in data.describe(tmp_path) if one.name == "spoken-digits"]
     assert listed.found is None
     assert "git clone" in listed.remedy

@@ -1,11 +1,13 @@
 """The README's numbers are those of the committed records."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import readme
+from scratchconv.experiments.command import run_command
 from scratchconv.experiments.overview import overview
 from scratchconv.experiments.readme import with_tables
 
@@ -70,3 +72,15 @@ def test_a_missing_record_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "paper_table", lambda folder: "published")
     with pytest.raises(ScratchconvError, match=r"steps.bench\.json cannot be read"):
         with_tables(MARKS, tmp_path)
+
+
+def test_outside_the_checkout_it_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["readme"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(readme.main)
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "README.md" in told
+    assert told.count("\n") == 1

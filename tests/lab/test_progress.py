@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -142,3 +143,54 @@ def test_epochs_of_a_run_are_read_while_it_is_written_to(tmp_path):
         "".join(json.dumps({"epoch": n, "layers": [0] * 99}) + "\n" for n in range(999))
     )
     assert epochs_done(tmp_path) == 998
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{"epoch": 4, "sec\n', 40 * b"\0" + b"\n", b"\n", b"\xff\n", b"[4]\n", b'{"epoch": "4"}\n'],
+    ids=str,
+)
+def test_epochs_are_counted_to_the_last_line_that_is_whole(damaged, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"epoch": 3}\n' + damaged + b'{"epo')
+    assert epochs_done(tmp_path) == 3
+    path.write_bytes(damaged)
+    assert epochs_done(tmp_path) == 0
+
+
+def on_a_terminal(text: str) -> list[str]:
+    """The lines that a terminal ends up with."""
+    lines = [""]
+    place = 0
+    for part in re.split("(\r|\n|\x1b\\[2K)", re.sub("\x1b\\[\\d*m", "", text)):  # without colours
+        if part == "\n":
+            lines.append("")
+        elif part == "\x1b[2K":
+            lines[-1] = ""
+        elif part != "\r":
+            line = lines[-1].ljust(place)
+            lines[-1] = line[:place] + part + line[place + len(part) :]
+            place += len(part)
+        if part in ("\r", "\n"):
+            place = 0
+    return [line.replace("\xa0", " ").rstrip() for line in lines]
+
+
+def test_on_a_terminal_nothing_is_left_of_a_longer_line(clock):
+    progress, stream = told(terminal=True)
+    progress.plan(*runs(a=100), reused=0)
+    progress.under_way({"a": 0})
+    clock[0] = 100.0
+    progress.under_way({"a": 50})
+    assert on_a_terminal(stream.getvalue())[-1].endswith("epochs 50 of 100; about 0:01:40 left")
+    progress.under_way({"a": 100})
+    assert on_a_terminal(stream.getvalue())[-1] == "      under way: epochs 100 of 100"
+    progress.note("short")
+    progress.under_way({"a": 50})
+    progress.finished(ended("a"))
+    assert on_a_terminal(stream.getvalue()) == [
+        "  1 run to make",
+        "  ! short",
+        "    1 of 1  one: 50.00 % test, 800 s",
+        "",
+    ]

@@ -227,6 +227,14 @@ def test_arguments_that_cannot_be_used(arguments: dict[str, object], message: st
     assert "\n" not in str(caught.value)
 
 
+def test_a_kernel_reaches_over_the_image_from_every_pixel_and_no_farther() -> None:
+    assert models.parameter_count("resnet18", image=(1, 8, 8), kernel_size=15)
+    assert models.parameter_count("resnet18", image=(1, 1, 8), kernel_size=15)
+    assert models.parameter_count("resnet18", image=(1, 1, 1), kernel_size=3)
+    with pytest.raises(InvalidArgument, match=r"kernel_size is 17: .* 8×4 .* at most 15"):
+        models.build("resnet18", image=(1, 8, 4), alpha=1, kernel_size=17)
+
+
 def test_an_even_kernel_size_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="kernel_size is 4: it must be odd"):
         models.build("resnet18", alpha=1, kernel_size=4)

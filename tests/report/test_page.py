@@ -138,6 +138,30 @@ def test_existing_file_is_kept_unless_asked(make_run, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["report.html"]
 
 
+def test_a_name_that_is_not_utf8_is_written_with_a_question_mark(make_run, tmp_path):
+    out = tmp_path / "report.html"
+    report.write([make_run("a")], out, title="caf\udce9")  # as Python reads a byte of Latin-1
+    assert "<h1>caf?</h1>" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("task", [float("nan"), "both", ["regression"], 1])
+def test_a_task_that_is_none_is_refused(task, make_run, tmp_path):
+    run = make_run("a")
+    config = json.loads((run / "config.json").read_text())
+    config["resolved"]["task"] = task
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunDirectoryError, match=r"config\.json has task .*neither classification"):
+        report.write([run], tmp_path / "report.html", title="A title")
+
+
+def test_data_that_are_not_equal_to_themselves_are_reported(make_run, tmp_path):
+    run = make_run("a")
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["data"] = float("nan")
+    (run / "config.json").write_text(json.dumps(config))
+    assert "nan" in written([run], tmp_path / "report.html")
+
+
 def test_a_folder_is_no_place_for_a_page(make_run, tmp_path):
     with pytest.raises(InvalidArgument, match="folder"):
         report.write([make_run("a")], tmp_path, title="A title", overwrite=True)

@@ -1,6 +1,7 @@
 """Checkpoints are whole or named as damaged."""
 
 import errno
+import stat
 
 import pytest
 import torch
@@ -82,10 +83,18 @@ def test_all_damaged_is_an_error_that_names_them(tmp_path):
         checkpoint.newest(tmp_path)
 
 
+def test_others_may_read_it_as_they_may_any_new_file(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    path = checkpoint.save(sample(1), tmp_path, 1)
+    plain, saved = (stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "plain", path))
+    assert saved == plain
+
+
 def test_clear_sets_later_ones_aside_and_removes_what_is_half_written(tmp_path):
     for step in (3, 7):
         checkpoint.save(sample(step), tmp_path, step)
     (tmp_path / ".step-0000000009.safetensors.77.partial").write_bytes(b"begun")
+    (tmp_path / ".tmpAb3dEf").write_bytes(b"begun")  # as safetensors names it
     checkpoint.clear(tmp_path, after=3)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["step-0000000003.safetensors", "step-0000000007.damaged"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -69,6 +70,43 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
     log = EpochLog(tmp_path / "nowhere")
     with pytest.raises(RunDirectoryError, match=r"metrics\.jsonl could not be written"):
         log.add({"epoch": 1})
+
+
+def test_nothing_is_written_behind_half_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full for a moment; the run still ends by flushing its log."""
+    monkeypatch.setattr(module, "_WAIT_SECONDS", 1e9)  # all lines but the first wait for the end
+    opened, appending = Path.open, []
+
+    def half(path: Path, mode: str = "r", **options: Any) -> Any:
+        file = opened(path, mode, **options)
+        if path.name == "metrics.jsonl" and mode == "a":
+            appending.append(path)
+            if len(appending) == 2:
+                file.write('{"epoch": 2}\n{"epoch": 3, "st')
+                file.close()
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", half)
+        with pytest.raises(RunDirectoryError, match=r"full.*--resume"):
+            train(SMALL, tmp_path / "run")
+    resumed = train(SMALL, tmp_path / "run", resume=True)
+    assert [line["epoch"] for line in resumed.metrics] == list(range(1, 12))
+
+
+def test_lines_are_not_written_twice_after_a_second_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EpochLog(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            log.add({"epoch": 1})
+    log.flush()
+    assert on_disk(tmp_path) == [1]
 
 
 def test_fewer_lines_of_the_same_run(tmp_path: Path) -> None:

@@ -34,6 +34,12 @@ def test_lam_of_the_same_length_is_unchanged():
     assert lam_for_length(3e-4, chosen_for=777, steps=777) == 3e-4
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_lam_is_carried_over_billions_of_epochs_at_once(name):
+    lam = lam_for_length(1e-3, chosen_for=100 * (2**31 - 1), steps=100, schedule=name)
+    assert lam == pytest.approx(1e-3 * (2**31 - 1), rel=0.02)
+
+
 @given(epochs=st.integers(1, 50), steps=st.integers(1, 30))
 def test_step_is_a_tenth_once_half_of_the_epochs_are_done(epochs, steps):
     total = 2 * epochs * steps

@@ -7,12 +7,19 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from scratchconv import data
 from scratchconv.bench.problem import Density
 from scratchconv.bench.rule import Rule
 from scratchconv.errors import InvalidArgument, unknown_name
+from scratchconv.training.config import LARGEST_COUNT
 
 Part = Literal["step", "small-batches", "prediction", "memory", "run"]
 PARTS: tuple[Part, ...] = get_args(Part)
+
+# S-FC is trained on classes here; tree is a regression.
+_DATASETS = tuple(name for name in data.NAMES if name != "tree")
+
+_LARGEST_SEED = 2**64 - 1  # torch's
 
 _USUAL: dict[str, Any] = {
     "alpha": 28,
@@ -124,33 +131,37 @@ class BenchOptions:
                 raise unknown_name("--parts", part, PARTS)
         if not self.parts:
             raise InvalidArgument(f"--parts is empty: choose from {', '.join(PARTS)}")
-        for name, least in (
-            ("alpha", 1),
-            ("batch_size", 2),  # BatchNorm needs two samples
-            ("rounds", 1),
-            ("epochs", 1),
-            ("dense_epochs", 1),
-            ("threads", 1),
-            ("seed", 0),
+        if "run" in self.parts and self.data not in _DATASETS:
+            raise unknown_name("--data of a whole run", self.data, _DATASETS)
+        for name, least, most in (
+            ("alpha", 1, LARGEST_COUNT),
+            ("batch_size", 2, LARGEST_COUNT),  # BatchNorm needs two samples
+            ("rounds", 1, LARGEST_COUNT),
+            ("epochs", 1, LARGEST_COUNT),
+            ("dense_epochs", 1, LARGEST_COUNT),
+            ("threads", 1, LARGEST_COUNT),
+            ("seed", 0, _LARGEST_SEED),
         ):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not least <= value <= most:
                 flag = name.replace("_", "-")
                 raise InvalidArgument(
-                    f"--{flag} {value}: must be a whole number of at least {least}"
+                    f"--{flag} {value}: must be a whole number from {least} to {most}"
                 )
         for name in ("lr", "beta", "lam", "lam_first"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 flag = name.replace("_", "-")
                 raise InvalidArgument(f"--{flag} {value}: must be a positive number")
-        if any(batch < 1 for batch in self.prediction_batches):
+        if any(not 1 <= batch <= LARGEST_COUNT for batch in self.prediction_batches):
             raise InvalidArgument(
                 f"--prediction-batches {self.prediction_batches}: each must be at least 1"
+                f" and at most {LARGEST_COUNT}"
             )
-        if any(batch < 2 for batch in self.small_batches):
+        if any(not 2 <= batch <= LARGEST_COUNT for batch in self.small_batches):
             raise InvalidArgument(
-                f"--small-batches {self.small_batches}: each must be at least 2, for BatchNorm"
+                f"--small-batches {self.small_batches}: each must be at least 2, for BatchNorm,"
+                f" and at most {LARGEST_COUNT}"
             )
         if (self.dense_epochs or 0) > (self.epochs or math.inf):
             raise InvalidArgument(

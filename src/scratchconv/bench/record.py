@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -23,7 +24,10 @@ _SCALE = {"s": 1.0, "ms": 1e3, "µs": 1e6, "MiB": 2.0**-20}
 
 
 def check_writable(out: Path, *, overwrite: bool) -> None:
-    """Raise InvalidArgument where a record is there already, before any time is spent."""
+    """Make the folder `out`, before any time is spent.
+
+    Raises InvalidArgument where a record is there already, or none can be written.
+    """
     if out.exists() and not out.is_dir():
         raise InvalidArgument(f"--out {out} is a file: name a folder")
     taken = [name for name in (MARKDOWN, JSON) if (out / name).exists()]
@@ -31,6 +35,13 @@ def check_writable(out: Path, *, overwrite: bool) -> None:
         raise InvalidArgument(
             f"{out} holds {' and '.join(taken)}: choose another --out, or add --overwrite"
         )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise InvalidArgument(
+            f"--out {out} cannot be written to ({error}): choose another folder"
+        ) from error
 
 
 def describe(options: BenchOptions, command: str) -> dict[str, Any]:
@@ -56,7 +67,6 @@ def write(
     overwrite: bool,
 ) -> Path:
     """Write both files into the folder `out`; returns the path of the Markdown page."""
-    out.mkdir(parents=True, exist_ok=True)
     record = {
         **description,
         "parts": {part: [c.as_record() for c in tables] for part, tables in parts.items()},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchconv.data.files_on_disk import (
-    default_directory,
+    data_folder,
     find_folder,
     md5_of,
     published,
@@ -23,6 +23,7 @@ Progress = Callable[[str, int, int], None]
 
 _BLOCK = 1 << 16
 _TIMEOUT = 30  # seconds without an answer before the next mirror is tried
+_REPLACE = "replace it by --overwrite (overwrite=True)"
 
 
 def fetch(
@@ -42,8 +43,8 @@ def fetch(
     """
     from filelock import FileLock
 
-    source = published(name, registry)
-    root = default_directory() if directory is None else Path(directory).expanduser()
+    root = data_folder(directory)
+    source = published(name, root, registry)
     folder = find_folder(source, root) or root / source.folders[0]
     if not _missing_or_damaged(name, root, overwrite, registry):
         return folder
@@ -78,7 +79,7 @@ def _missing_or_damaged(
         if state.status == "damaged" and not overwrite:
             raise DataError(
                 f"{state.path} is not the published file ({state.size} bytes, md5 {state.md5}; "
-                f"should be {file.size}, {file.md5}): pass overwrite to replace it"
+                f"should be {file.size}, {file.md5}): {_REPLACE}"
             )
         if state.status in ("missing", "damaged"):
             wanted.append(file)
@@ -94,7 +95,7 @@ def _obtain(download: Download, target: Path, overwrite: bool, progress: Progres
         if md5_of(target) == download.md5:
             return
         if not overwrite:
-            raise DataError(f"{target} is not the published file: pass overwrite to replace it")
+            raise DataError(f"{target} is not the published file: {_REPLACE}")
     pooch.get_logger().setLevel("WARNING")  # what is going on is shown by `progress`
     failures = []
     for url in download.urls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +19,40 @@ def default_directory() -> Path:
     """The folder used when none is named: $SCRATCHCONV_DATA, else the user's cache folder."""
     named = os.environ.get("SCRATCHCONV_DATA")
     if named:
-        return Path(named).expanduser()
+        return _expanded(Path(named))
     import pooch  # not at the top: only those who name no folder need it
 
     return Path(pooch.os_cache("scratchconv"))
 
 
-def published(name: str, registry: Mapping[str, Published] = PUBLISHED) -> Published:
-    """The published files of `name`. Raises InvalidArgument where it is not a dataset of files."""
+def data_folder(directory: str | Path | None) -> Path:
+    """The folder named, or the default one; raises DataError for the home of nobody (`~name`)."""
+    return default_directory() if directory is None else _expanded(Path(directory))
+
+
+def _expanded(folder: Path) -> Path:
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{folder}: no such home is known; give the folder's whole path") from error
+
+
+def fetching(name: str, directory: Path) -> str:
+    """The command that downloads a dataset into `directory`."""
+    return shlex.join(["scratchconv", "data", "fetch", name, "--data-dir", str(directory)])
+
+
+def published(
+    name: str, directory: Path, registry: Mapping[str, Published] = PUBLISHED
+) -> Published:
+    """The published files of `name`, to lie in `directory`.
+
+    Raises InvalidArgument where it is not a dataset of files.
+    """
     if name == SPOKEN_DIGITS:
         raise InvalidArgument(
             f"{SPOKEN_DIGITS} has no published hashes to fetch or check it by: "
-            f"{how_to_get(default_directory())}"
+            f"{how_to_get(directory)}"
         )
     if name not in registry:
         raise unknown_name("dataset of files", name, registry)
@@ -64,16 +87,16 @@ def find_files(
 
     Raises DataError where any is missing; it says which, and how to get them.
     """
-    source = published(name, registry)
-    remedy = f"get them by: scratchconv data fetch {name} --data-dir {directory}"
+    source = published(name, directory, registry)
+    remedy = f"get them by: {fetching(name, directory)}"
     folder = find_folder(source, directory)
     if folder is None:
         for download in source.downloads:
             archive = directory / download.path
             if download.unpack and archive.is_file():
                 raise DataError(
-                    f"{archive} is there but not unpacked: run scratchconv data fetch {name} "
-                    f"--data-dir {directory}, which checks and unpacks it"
+                    f"{archive} is there but not unpacked: run {fetching(name, directory)}, "
+                    f"which checks and unpacks it"
                 )
         looked_for = directory / source.folders[0] / source.files[0].path
         raise DataError(f"{directory} holds no files of {name} (such as {looked_for}); {remedy}")
@@ -109,8 +132,8 @@ def verify(
     registry: Mapping[str, Published] = PUBLISHED,
 ) -> list[FileState]:
     """Compare every file of a dataset with the published size and md5. Reads all of them."""
-    source = published(name, registry)
-    root = default_directory() if directory is None else Path(directory).expanduser()
+    root = data_folder(directory)
+    source = published(name, root, registry)
     folder = find_folder(source, root) or root / source.folders[0]
     return [_state(folder, file) for file in source.files]
 

@@ -9,7 +9,7 @@ from scratchconv.data.canvas import on_canvas
 from scratchconv.data.cifar import read_cifar
 from scratchconv.data.dataset import Dataset, Split, Task, channel_statistics
 from scratchconv.data.digits import TEST_SIZE, read_digits
-from scratchconv.data.files_on_disk import default_directory, find_files, find_folder
+from scratchconv.data.files_on_disk import data_folder, fetching, find_files, find_folder
 from scratchconv.data.idx import read_idx_dataset
 from scratchconv.data.published_files import PUBLISHED
 from scratchconv.data.spoken_digits import (
@@ -54,7 +54,7 @@ def load(
         # N(0, I) by definition: in no need of an estimate, nor of normalising.
         return Dataset(name, train, test, (), "regression", (0.0,), (1.0,))
     if name == SPOKEN_DIGITS:
-        return load_spoken_digits(_root(directory))
+        return load_spoken_digits(data_folder(directory))
     if name == "digits":
         train, test = read_digits()
         classes = tuple("0123456789")
@@ -68,17 +68,10 @@ def load(
     return Dataset(name, train, test, classes, "classification", mean, std)
 
 
-def _root(directory: str | Path | None) -> Path:
-    return default_directory() if directory is None else Path(directory).expanduser()
-
-
 def _read_files(name: str, directory: str | Path | None) -> tuple[Split, Split]:
-    root = _root(directory)
+    root = data_folder(directory)
     if not root.is_dir():
-        raise DataError(
-            f"{root} is no folder; get {name} there by: "
-            f"scratchconv data fetch {name} --data-dir {root}"
-        )
+        raise DataError(f"{root} is no folder; get {name} there by: {fetching(name, root)}")
     paths = find_files(name, root)
     if name == "cifar10":
         return read_cifar(paths, "labels", 10)
@@ -126,7 +119,7 @@ class Description:
 
 def describe(directory: str | Path | None = None) -> list[Description]:
     """What every dataset is, and where in `directory` its files are; reads none of them."""
-    root = _root(directory)
+    root = data_folder(directory)
     listed = [
         Description(
             name,

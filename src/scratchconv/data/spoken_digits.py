@@ -8,6 +8,7 @@ no archive of it has a published hash, so it is not fetched but cloned by its us
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class _Recording:
 
 def how_to_get(directory: Path) -> str:
     """What a user has to do for the recordings to be there, as one clause."""
-    return f"git clone {_REPOSITORY} {directory / 'free-spoken-digit-dataset'}"
+    return shlex.join(["git", "clone", _REPOSITORY, str(directory / "free-spoken-digit-dataset")])
 
 
 def find_recordings(directory: Path) -> Path | None:

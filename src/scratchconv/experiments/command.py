@@ -18,7 +18,7 @@ def run_command(main: Callable[..., None]) -> None:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(130) from None
-    except ScratchconvError as error:
+    except (ScratchconvError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:

@@ -8,11 +8,16 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 
 from scratchconv.lab.pace import Pace
 from scratchconv.lab.records import RunRecord, run_key
 from scratchconv.report.wording import plural
 from scratchconv.training import RunConfig
+
+# What `_say` has left in the line; nothing where there is no terminal.
+_ERASE = Control((ControlType.ERASE_IN_LINE, 2))
 
 
 class LabProgress:
@@ -37,6 +42,7 @@ class LabProgress:
         self._count += 1
         self._pace.finished(record.key, record.result.get("seconds"))
         line = f"  {self._count:>3} of {len(self._labels)}  {self._labels[record.key]}"
+        self.console.control(_ERASE)
         self.console.print(f"{line}: {_said(record)}{self._left()}", markup=False)
 
     def under_way(self, epochs: Mapping[str, int]) -> None:
@@ -52,6 +58,7 @@ class LabProgress:
         return "" if seconds is None else f"; about {timedelta(seconds=round(seconds))} left"
 
     def _say(self, text: str) -> None:
+        self.console.control(_ERASE)
         self.console.print(f"      {text} ", end="\r", markup=False)
 
     def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
@@ -71,6 +78,7 @@ class LabProgress:
 
     def note(self, text: str) -> None:
         """Something the user should know."""
+        self.console.control(_ERASE)
         self.console.print(f"  ! {text}", style="yellow", markup=False)
 
     def end(self, result: dict[str, Any]) -> None:

@@ -38,7 +38,8 @@ def build(
             `parameter_count` is nearest to it is chosen, the smaller one of two as near.
         dropout: rate in [0, 1) applied to the inputs of the last two dense layers (of the only one
             in `resnet18`). The paper trains with and without, and does not give the rate.
-        kernel_size: odd side of the kernels of `resnet18`; the other networks fix theirs.
+        kernel_size: odd side of the kernels of `resnet18`, less than twice that of the image; the
+            other networks fix theirs.
         seed: draws the weights from this seed and leaves the global generator as it was. The same
             seed gives the same weights on every device. Without it the global generator is used.
 
@@ -108,6 +109,13 @@ def _settings(
         raise InvalidArgument(
             f"kernel_size is {kernel_size}, but {architecture.name} fixes its kernels: "
             "leave it out, or choose resnet18"
+        )
+    # Farther from a kernel's middle than the image is wide there is nothing but padding.
+    largest = max(3, 2 * max(height, width) - 1)
+    if kernel_size > largest:
+        raise InvalidArgument(
+            f"kernel_size is {kernel_size}: for images of {height}×{width} it must be at most"
+            f" {largest}; the outer weights of a larger kernel would meet padding only"
         )
     return Settings(
         image=(channels, height, width),

@@ -15,7 +15,9 @@ def write_new(path: Path, content: bytes, *, overwrite: bool) -> None:
     cannot be written.
     """
     if path.exists() and not overwrite:
-        raise InvalidArgument(f"{path} exists: choose another path, or overwrite=True")
+        raise InvalidArgument(
+            f"{path} exists: choose another path, or add --overwrite (overwrite=True)"
+        )
     try:
         whole_file.write_whole(path, content)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +43,11 @@ def best_of(groups: Sequence[Group]) -> Group:
 
 def comparable(one: Group, other: Group, *keys: str) -> bool:
     """Whether both were run with the same values of these settings."""
-    return all(one.any.setting(key) == other.any.setting(key) for key in keys)
+
+    def written(of: Group, key: str) -> str:  # NaN, which JSON may hold, is not equal to itself
+        return json.dumps(of.any.setting(key), sort_keys=True)
+
+    return all(written(one, key) == written(other, key) for key in keys)
 
 
 def dense_twin(chosen: Group, groups: Sequence[Group]) -> Group | None:

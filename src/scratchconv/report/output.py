@@ -16,15 +16,18 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         )
     if path.exists() and not overwrite:
         raise InvalidArgument(
-            f"{path} exists: choose another name, or overwrite it (overwrite=True)"
+            f"{path} exists: choose another name, or add --overwrite (overwrite=True)"
         )
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write by rename, folders included: a reader sees the old file or the new one.
 
+    What UTF-8 cannot write of a text (names of files may hold such) becomes a question mark.
     Raises InvalidArgument where the disk or the permissions do not let it.
     """
+    if isinstance(content, str):
+        content = content.encode(errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole_file.write_whole(path, content)

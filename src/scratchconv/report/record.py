@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from scratchconv import training
+from scratchconv.data.dataset import Task
+from scratchconv.errors import RunDirectoryError
 from scratchconv.report.wording import method_name, network_name, number
 
 # Settings that make two runs different experiments, in the order in which labels name them.
@@ -219,9 +221,16 @@ class Record:
 def read(directories: Sequence[Path]) -> list[Record]:
     """The runs in the order given, each with a label no other has.
 
-    Raises RunDirectoryError where a directory holds no run.
+    Raises RunDirectoryError where a directory holds no run, or one of an unknown task.
     """
     runs = [training.load_run(Path(directory)) for directory in directories]
+    for run in runs:
+        task = run.resolved.get("task")
+        if task not in (None, *get_args(Task)):
+            raise RunDirectoryError(
+                f"{run.directory / 'config.json'} has task {task!r}, which is neither"
+                f" {' nor '.join(get_args(Task))}: restore it from a copy"
+            )
     labels = _labels([(run.directory, run.config, run.resolved) for run in runs])
     return [
         Record(run.directory, run.config, run.resolved, _epochs(run.metrics), run.result, label)

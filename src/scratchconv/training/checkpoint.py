@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,10 @@ def save(checkpoint: Checkpoint, folder: Path, step: int) -> Path:
     metadata = {"state": state, "state_sha256": _text_digest(state), "sha256": digest(tensors)}
     try:
         with whole_file.whole_file(path) as partial:
-            save_file(tensors, partial, metadata=metadata)
+            partial.touch()  # with the mode that the user's other files have
+            mode = stat.S_IMODE(partial.stat().st_mode)
+            save_file(tensors, partial, metadata=metadata)  # one that its owner alone may read
+            partial.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error
     for old in paths(folder)[KEPT:]:
@@ -111,6 +115,8 @@ def clear(folder: Path, *, after: int) -> None:
     """
     try:
         whole_file.clear(folder)
+        for begun in folder.glob(".tmp*"):  # by safetensors, which renames it to our partial
+            begun.unlink(missing_ok=True)
         for path in paths(folder):
             if path.stem > _stem(after):
                 path.replace(path.with_suffix(".damaged"))

@@ -28,6 +28,9 @@ ConnectionsKind = Literal["learned", "random", "local"]
 # torch takes seeds up to 2⁶³, and an epoch's own is the run's times a million.
 _LARGEST_SEED = 2**32 - 1
 _LARGEST_FLOAT = torch.finfo(torch.float32).max
+LARGEST_COUNT = 2**31 - 1
+"""Of samples, epochs and the like: torch counts in 64 bits, which two such numbers' product fits.
+"""
 
 
 @dataclass(frozen=True)
@@ -200,25 +203,25 @@ class RunConfig:
         ):
             if name not in choices:
                 raise unknown_name(kind, name, choices)
-        for flag, whole, least in (
-            ("cutout", self.cutout, 0),
-            ("epochs", self.epochs, 1),
-            ("batch-size", self.batch_size, 1),
-            ("record-every", self.record_every, 1),
-            ("train-size", self.train_size, 1),
-            ("data-seed", self.data_seed, 0),
-            ("seed", self.seed, 0),
-            ("split-seed", self.split_seed, 0),
-            ("permute", self.permute, 0),
-            ("lam-epochs", self.lam_epochs, 1),
-            ("regrowth", self.regrowth, 1),
+        for flag, whole, least, most in (
+            ("cutout", self.cutout, 0, LARGEST_COUNT),
+            ("epochs", self.epochs, 1, LARGEST_COUNT),
+            ("batch-size", self.batch_size, 1, LARGEST_COUNT),
+            ("record-every", self.record_every, 1, LARGEST_COUNT),
+            ("train-size", self.train_size, 1, LARGEST_COUNT),
+            ("data-seed", self.data_seed, 0, math.inf),
+            ("seed", self.seed, 0, _LARGEST_SEED),
+            ("split-seed", self.split_seed, 0, math.inf),
+            ("permute", self.permute, 0, math.inf),
+            ("lam-epochs", self.lam_epochs, 1, LARGEST_COUNT),
+            ("regrowth", self.regrowth, 1, LARGEST_COUNT),
         ):
             if whole is not None and not (isinstance(whole, int) and whole >= least):
                 raise InvalidArgument(
                     f"--{flag} {whole}: must be a whole number of at least {least}"
                 )
-        if self.seed > _LARGEST_SEED:
-            raise InvalidArgument(f"--seed {self.seed}: must be at most {_LARGEST_SEED}")
+            if whole is not None and whole > most:
+                raise InvalidArgument(f"--{flag} {whole}: must be at most {most}")
         for flag, number in (
             ("checkpoint-seconds", self.checkpoint_seconds),
             ("validation", self.validation),

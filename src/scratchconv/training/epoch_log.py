@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 from scratchconv.errors import RunDirectoryError
 from scratchconv.training import checkpoint
-from scratchconv.training.run_directory import read_metrics
+from scratchconv.training.run_directory import read_epoch, read_metrics
 
 # How long a line may wait, in seconds. To put one on the disk takes milliseconds, and so do the
 # epochs of a small network.
@@ -44,22 +45,29 @@ class EpochLog:
             self.flush()
 
     def flush(self) -> None:
-        """Put what waits on the disk; raises `RunDirectoryError` where that is full."""
+        """Put what waits on the disk; raises `RunDirectoryError` where that is full.
+
+        What could not be written is not tried again: it would stand behind half a line. Its epochs
+        are made anew, as after a kill.
+        """
         if not self._waiting:
             return
+        lines, self._waiting = self._waiting, []
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(self._waiting)
+                file.writelines(lines)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise checkpoint.cannot_write(self.path, error) from error
-        self._waiting.clear()
         self._flushed = time.monotonic()
 
 
 def epochs_done(directory: Path) -> int:
-    """Epochs on record in a run directory that another process may be writing to; 0 for none."""
+    """Epochs on record in a run directory that another process may be writing to; 0 for none.
+
+    Lines that a kill or a power failure has damaged count for nothing.
+    """
     try:
         with (directory / "metrics.jsonl").open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -67,7 +75,10 @@ def epochs_done(directory: Path) -> int:
             *whole, _ = file.read().split(b"\n")
     except OSError:
         return 0
-    return int(json.loads(whole[-1])["epoch"]) if whole else 0
+    for line in reversed(whole):
+        with contextlib.suppress(ValueError):
+            return int(read_epoch(line)["epoch"])
+    return 0
 
 
 def is_recorded(epoch: int, *, every: int, epochs: int) -> bool:

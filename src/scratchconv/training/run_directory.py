@@ -172,14 +172,15 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         raise RunDirectoryError(f"{path} cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):
         try:
-            epochs.append(_epoch(line))
+            epochs.append(read_epoch(line))
         except ValueError as error:
             if number < len(lines):
                 raise RunDirectoryError(f"{path}, line {number} is damaged ({error})") from error
     return epochs
 
 
-def _epoch(line: bytes) -> dict[str, Any]:
+def read_epoch(line: bytes) -> dict[str, Any]:
+    """One line of `metrics.jsonl`; raises ValueError where it is not the record of an epoch."""
     content = json.loads(line)
     if not isinstance(content, dict) or not isinstance(content.get("epoch"), int):
         raise ValueError("it is not an object with an epoch")
