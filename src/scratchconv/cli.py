@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -336,10 +335,9 @@ def verify_data(name: _Dataset, data_dir: Path | None = None) -> None:
         print(f"{state.status:10} {state.path}{found}")
     bad = [state.path.name for state in states if state.status in ("missing", "damaged")]
     if bad:
-        folder = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
         raise DataError(
             f"{', '.join(bad)} of {name} missing or damaged: get them anew by"
-            f" scratchconv data fetch {name} --overwrite{folder}"
+            f" {data.fetching(name, data_dir, overwrite=True)}"
         )
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratchconv.analysis.evaluation_mode import evaluation_mode
 from scratchconv.data import Split
 from scratchconv.data.permutation import permute_pixels
 from scratchconv.errors import InvalidArgument
@@ -169,18 +170,15 @@ def _attack(view: _View, pixels: Tensor, targets: Tensor, epsilon: float) -> Ten
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and no gradients of parameters, which cost time."""
-    modes = [(module, module.training) for module in model.modules()]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
-        yield
+        with evaluation_mode(model):
+            yield
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-        for module, mode in modes:
-            module.training = mode
 
 
 def _checked_epsilon(epsilon: float) -> float:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scratchconv.analysis.evaluation_mode import evaluation_mode
 from scratchconv.errors import InvalidArgument
 from scratchconv.nn import LocallyConnected2d
 
@@ -116,16 +117,12 @@ def layer_uses(model: nn.Module, image: Sequence[int]) -> list[LayerUse]:
             uses = output[..., 0].numel()
         found[name] = LayerUse(name, weight.numel(), uses)
 
-    modes = [(module, module.training) for module in model.modules()]
     hooks = [module.register_forward_hook(count) for module in names]
     try:
-        model.eval()
         parameter = next(model.parameters())
-        with torch.no_grad():
+        with evaluation_mode(model), torch.no_grad():
             model(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
     finally:
-        for module, mode in modes:
-            module.training = mode
         for hook in hooks:
             hook.remove()
     return list(found.values())

@@ -4,7 +4,7 @@ from scratchconv.data.augmentation import Augmentation, default_augmentation
 from scratchconv.data.batches import Batches, evaluation_batches
 from scratchconv.data.dataset import Dataset, Split
 from scratchconv.data.download import fetch
-from scratchconv.data.files_on_disk import FileState, default_directory, verify
+from scratchconv.data.files_on_disk import FileState, default_directory, fetching, verify
 from scratchconv.data.loading import NAMES, Description, describe, load
 from scratchconv.data.permutation import pixel_permutation
 from scratchconv.data.splitting import split
@@ -22,6 +22,7 @@ __all__ = [
     "describe",
     "evaluation_batches",
     "fetch",
+    "fetching",
     "load",
     "pixel_permutation",
     "split",

@@ -37,9 +37,12 @@ def _expanded(folder: Path) -> Path:
         raise DataError(f"{folder}: no such home is known; give the folder's whole path") from error
 
 
-def fetching(name: str, directory: Path) -> str:
-    """The command that downloads a dataset into `directory`."""
-    return shlex.join(["scratchconv", "data", "fetch", name, "--data-dir", str(directory)])
+def fetching(name: str, directory: Path | None, *, overwrite: bool = False) -> str:
+    """The command that downloads a dataset into `directory`, None for the default one."""
+    words = ["scratchconv", "data", "fetch", name]
+    words += ["--overwrite"] if overwrite else []
+    words += [] if directory is None else ["--data-dir", str(directory)]
+    return shlex.join(words)
 
 
 def published(

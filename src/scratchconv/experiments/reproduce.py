@@ -148,10 +148,9 @@ def _check_data(scale: Scale, datasets: Sequence[str], data_dir: Path | None) ->
     there = {entry.name: entry.built_in or entry.found for entry in data.describe(data_dir)}
     missing = [name for name in dict.fromkeys(datasets) if not there[name]]
     if missing:
-        folder = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
         others = [name for name in dict.fromkeys(datasets) if name not in missing]
         without = f"; or leave them out: --datasets {' '.join(others)}" if others else ""
-        fetching = " && ".join(f"scratchconv data fetch {name}{folder}" for name in missing)
+        fetching = " && ".join(data.fetching(name, data_dir) for name in missing)
         nowhere = data_dir is not None and not data_dir.is_dir()
         absent = f" ({data_dir} is no folder)" if nowhere else ""
         raise DataError(

@@ -32,7 +32,7 @@ A new network is a file that says how to build it and how to count its weights, 
 """
 
 from scratchconv.models.building import build, parameter_count
-from scratchconv.models.network import Network
+from scratchconv.models.network import Network, modules_in_order
 from scratchconv.models.registry import NAMES
 
-__all__ = ["NAMES", "Network", "build", "parameter_count"]
+__all__ = ["NAMES", "Network", "build", "modules_in_order", "parameter_count"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -70,7 +70,14 @@ class Network(nn.Module):
                 f"input has shape {tuple(input.shape)}: this {self.name} was built for "
                 f"(n, {channels}, {height}, {width})"
             )
-        for layer in self._modules.values():  # children() would skip one that stands twice
-            if layer is not None:
-                input = layer(input)
+        for _, layer in modules_in_order(self):
+            input = layer(input)
         return input
+
+
+def modules_in_order(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The named children of `module`, one that stands in two places twice.
+
+    A Sequential and a Network apply it twice, where `named_children()` leaves it out.
+    """
+    return ((name, child) for name, child in module._modules.items() if child is not None)

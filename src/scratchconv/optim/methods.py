@@ -61,11 +61,10 @@ def _proximal_lasso(
 def _regularised(model: nn.Module, lam: float, lam_first: float | None) -> list[dict[str, Any]]:
     """The groups of `model`; raises `InvalidArgument` where λ is of a group without weights."""
     groups = param_groups(model, lam=lam, lam_first=lam_first)
-    of = {group["name"]: group for group in groups}
-    if any(group["lam"] > 0 for group in groups) and not any(
-        group["lam"] > 0 and group["params"] for group in groups
-    ):
-        has, lacks = ("lam", "lam_first") if of["weights"]["params"] else ("lam_first", "lam")
+    penalised = [group for group in groups if group["lam"] > 0]
+    if penalised and not any(group["params"] for group in penalised):
+        first = penalised[0]["name"] == "convolution_weights"
+        has, lacks = ("lam", "lam_first") if first else ("lam_first", "lam")
         raise InvalidArgument(
             f"{lacks} is of weights that this model has none of: nothing would be regularised;"
             f" give {has}"

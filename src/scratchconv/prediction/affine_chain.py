@@ -14,7 +14,7 @@ from scipy import sparse
 from torch import nn
 
 from scratchconv.errors import InvalidArgument
-from scratchconv.models import Network
+from scratchconv.models import Network, modules_in_order
 from scratchconv.nn import LocallyConnected2d, UnitBatchNorm2d
 
 Float64Array = NDArray[np.float64]
@@ -55,12 +55,12 @@ def affine_chain(model: nn.Module) -> AffineChain:
     it has a weight that is not finite.
     """
     reader = _Reader(model.image if isinstance(model, Network) else None)
-    for name, module in _modules_in_order(model):
+    for name, module in _applied_in_order(model):
         reader.read(name, module)
     return reader.chain()
 
 
-def _modules_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+def _applied_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The modules that `module` applies one after the other."""
     if module._forward_hooks or module._forward_pre_hooks:
         raise InvalidArgument(
@@ -70,10 +70,8 @@ def _modules_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, 
     if not (_is(module, Network) or _is(module, nn.Sequential)):
         yield name, module
         return
-    # Not named_children(), which leaves out a module where it stands for the second time.
-    for child_name, child in module._modules.items():
-        if child is not None:
-            yield from _modules_in_order(child, f"{name}.{child_name}" if name else child_name)
+    for child_name, child in modules_in_order(module):
+        yield from _applied_in_order(child, f"{name}.{child_name}" if name else child_name)
 
 
 def _is(module: nn.Module, *kinds: type[nn.Module]) -> bool:

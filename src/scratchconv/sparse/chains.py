@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from scratchconv.models import Network
+from scratchconv.models import Network, modules_in_order
 from scratchconv.sparse.tracing import Trace, watched, works_in_place
 
 
@@ -101,5 +101,4 @@ def _usual(module: nn.Module, units: int) -> bool:
 def _containers(model: nn.Module) -> Iterator[list[nn.Module]]:
     for module in model.modules():
         if type(module) is nn.Sequential or isinstance(module, Network):
-            # Not children(), which leaves out a module where it stands for the second time.
-            yield [child for child in module._modules.values() if child is not None]
+            yield [child for _, child in modules_in_order(module)]
