@@ -354,6 +354,9 @@ def test_scores():
     numbers = standard_samples(x, np.array([1.0, 2, 3, 4]))
     assert score(numbers.targets.double().numpy(), numbers) == 1
     assert score(np.zeros(4), numbers) == pytest.approx(0)
+    same = numbers.part(np.array([2]))  # no R²: met or not
+    met = same.targets.double().numpy()
+    assert (score(met, same), score(met + 1e-9, same)) == (1, 0)
 
 
 def test_what_cannot_be_is_refused():

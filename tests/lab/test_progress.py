@@ -194,3 +194,16 @@ def test_on_a_terminal_nothing_is_left_of_a_longer_line(clock):
         "    1 of 1  one: 50.00 % test, 800 s",
         "",
     ]
+
+
+def test_on_a_terminal_many_runs_are_told_in_one_row(clock):
+    progress, stream = told(terminal=True)
+    progress.console.width = 60
+    progress.plan(*runs(a=100, b=100, c=100, L=100, M=100), reused=0)
+    progress.under_way(dict.fromkeys("abcLM", 0))
+    clock[0] = 100.0
+    progress.under_way(dict.fromkeys("abcLM", 50))
+    line = on_a_terminal(stream.getvalue())[-1]
+    assert len(line) < 60
+    assert line.startswith("      under way: epochs 50 of 100, 5")
+    assert line.endswith("…; about 0:01:40 left")

@@ -254,17 +254,20 @@ def _chosen(
 
 
 def score(predicted: NDArray[np.float64], samples: Samples) -> float:
-    """The share of right answers, or R² of numbers, rows counting by their weights."""
+    """The share of right answers, or R² of numbers, rows counting by their weights.
+
+    Numbers that are all the same, which have no R², are worth 1 where all are met and 0 otherwise:
+    as scikit-learn's `r2_score` has it, every network then scores alike.
+    """
     weights = samples.weights.double().numpy()
     targets = samples.targets.numpy()
     if samples.task == "classification":
         return float(np.average(predicted == targets, weights=weights))
+    if np.ptp(targets) == 0:
+        return float((predicted == targets).all())
     mean = np.average(targets, weights=weights)
-    return float(
-        1
-        - np.average((predicted - targets) ** 2, weights=weights)
-        / max(float(np.average((targets - mean) ** 2, weights=weights)), 1e-30)
-    )
+    residual = np.average((predicted - targets) ** 2, weights=weights)
+    return float(1 - residual / np.average((targets - mean) ** 2, weights=weights))
 
 
 def _predictor(network: nn.Module) -> Callable[[Samples], NDArray[np.float64]]:

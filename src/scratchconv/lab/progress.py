@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.control import Control
 from rich.segment import ControlType
+from rich.text import Text
 
 from scratchconv.lab.pace import Pace
 from scratchconv.lab.records import RunRecord, run_key
@@ -51,15 +52,19 @@ class LabProgress:
             self._pace.reached(key, done)
         if self.console.is_terminal:
             far = ", ".join(f"{done} of {self._pace.epochs(key)}" for key, done in epochs.items())
-            self._say(f"under way: epochs {far}{self._left()}")
+            self._say(f"under way: epochs {far}")
 
     def _left(self) -> str:
         seconds = self._pace.seconds_left()
         return "" if seconds is None else f"; about {timedelta(seconds=round(seconds))} left"
 
     def _say(self, text: str) -> None:
+        """In one row, time left and all: only the row that the cursor is in can be erased."""
+        left = self._left()
+        line = Text(f"      {text}")
+        line.truncate(max(1, self.console.width - len(left) - 1), overflow="ellipsis")
         self.console.control(_ERASE)
-        self.console.print(f"      {text} ", end="\r", markup=False)
+        self.console.print(line.append(left), end="\r")
 
     def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
         """A run begins in this process, or goes on after `done` epochs."""
@@ -74,7 +79,7 @@ class LabProgress:
         self._pace.reached(self._here, metrics["epoch"])
         if self.console.is_terminal:
             done = f"epoch {metrics['epoch']} of {self._pace.epochs(self._here)}"
-            self._say(f"{done}, loss {metrics['train_loss']:.3f}{self._left()}")
+            self._say(f"{done}, loss {metrics['train_loss']:.3f}")
 
     def note(self, text: str) -> None:
         """Something the user should know."""
