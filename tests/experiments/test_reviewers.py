@@ -153,7 +153,9 @@ def test_a_row_that_is_cut_takes_its_numbers_from_after_the_cut():
 
 def _points(values: list[float], method: str = "SGD") -> list[length_and_width.Point]:
     return [
-        length_and_width.Point(method, 10 * (k + 1), 8, (record(value), FAILED))
+        length_and_width.Point(
+            method, 10 * (k + 1), 8, (record(value - 0.05), record(value + 0.05), FAILED)
+        )
         for k, value in enumerate(values)
     ]
 
@@ -189,9 +191,13 @@ def test_a_fall_within_what_seeds_differ_by_is_none():
     (sentence,) = length_and_width.described(noisy, lambda p: p.epochs, "epochs")
     assert "never falls" in sentence
     # Neighbours differ by less than that, the ends of the slope do not.
-    slope = points((60, 60.7), (59.3, 60), (58.6, 59.3), (62, 62.7))
+    slope = points((60, 60.7), (58.9, 59.6), (57.8, 58.5), (62, 62.7))
     (sentence,) = length_and_width.described(slope, lambda p: p.epochs, "epochs")
-    assert "it falls from 10 to 30 (−1.40), and rises again" in sentence
+    assert "it falls from 10 to 30 (−2.20), and rises again" in sentence
+    (sentence,) = length_and_width.described(
+        [replace(point, records=point.records[:1]) for point in slope], lambda p: p.epochs, "epochs"
+    )
+    assert "one seed each, so that nothing can be said of a fall" in sentence
     steady = points((51, 51.1), (61, 61.1), (60, 60.1), (64, 64.1))
     (sentence,) = length_and_width.described(steady, lambda p: p.epochs, "epochs")
     assert "it falls from 20 to 30 (−1.00), and rises again" in sentence

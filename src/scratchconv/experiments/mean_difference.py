@@ -17,7 +17,11 @@ from scratchconv.report.wording import MISSING, signed
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """One mean less the other, and its 95 % interval; None where a group has one run."""
+    """One mean less the other, and its 95 % interval.
+
+    None where a group has one run, or where no run of either differs from the rest of its group:
+    that seeds never matter cannot be learned from a few that tie.
+    """
 
     mean: float
     interval: tuple[float, float] | None = None
@@ -44,6 +48,6 @@ def mean_difference(ours: Sequence[float], theirs: Sequence[float]) -> MeanDiffe
     if min(len(ours), len(theirs)) < 2:
         return MeanDifference(mean)
     if not statistics.variance(ours) and not statistics.variance(theirs):
-        return MeanDifference(mean, (mean, mean))
+        return MeanDifference(mean)
     low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     return MeanDifference(mean, (float(low), float(high)))

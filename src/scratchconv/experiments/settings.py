@@ -93,25 +93,26 @@ def sgd(scale: Scale, config: RunConfig) -> list[RunConfig]:
 
 
 def at_the_edge(data: str, rows: Mapping[str, tuple[Sequence[RunConfig], RunConfig]]) -> list[str]:
-    """Which rows chose the largest or the smallest weight decay or λ they tried, in a sentence.
+    """Which rows chose the largest or the smallest of what they tried, in a sentence.
 
-    `rows`: by its name what each tried and what it chose. Values are compared among trials of one
-    rate and momentum, where there are several; λ by that of the first layer.
+    `rows`: by its name what each tried and what it chose. Weight decay, or λ of the first layer, is
+    compared among trials of one rate and momentum, the rate among those of one momentum. A single
+    trial has no edge.
     """
     found: dict[str, list[str]] = {}
     for name, (tried, chosen) in rows.items():
-        what, value = _strength(chosen)
-        beside = {
-            _strength(config)[1]
-            for config in tried
-            if (config.lr, config.momentum) == (chosen.lr, chosen.momentum)
-        }
-        if len(beside) < 2:
+        if len(tried) < 2:
             continue
-        if value == max(beside):
-            found.setdefault(f"largest {what}", []).append(name)
-        elif value == min(beside):
-            found.setdefault(f"smallest {what}", []).append(name)
+        alike = [config for config in tried if config.momentum == chosen.momentum]
+        what, value = _strength(chosen)
+        beside = {_strength(config)[1] for config in alike if config.lr == chosen.lr}
+        rates = {config.lr for config in alike}
+        if len(beside) == 1 and len(alike) > 1:
+            found.setdefault(f"only {what} at its rate", []).append(name)
+        for values, of, which in ((beside, value, what), (rates, chosen.lr, "rate")):
+            if len(values) > 1 and of in (min(values), max(values)):
+                edge = "largest" if of == max(values) else "smallest"
+                found.setdefault(f"{edge} {which}", []).append(name)
     said = [f"the {edge} was chosen by {listed(names)}" for edge, names in found.items()]
     return [f"{data}: at the edge of what was tried {'; '.join(said)}."] if said else []
 
@@ -128,7 +129,7 @@ def momentum(data: str, model: str, name: str, records: Iterable[RunRecord]) -> 
     Compared at a weight decay that both were tried at, the best where there are several; beside
     them the best trial of β = 50. `name`: the network's in the sentence.
     """
-    best: dict[tuple[float, bool], float] = {}
+    best: dict[tuple[float, bool], tuple[float, float]] = {}
     ours = 0.0
     for record in records:
         if record.failure or (model, data, True) != tuple(
@@ -138,16 +139,17 @@ def momentum(data: str, model: str, name: str, records: Iterable[RunRecord]) -> 
         accuracy = record.accuracy("validation")
         if record.setting("method") == "sgd":
             at = record.setting("weight_decay"), record.setting("momentum") > 0
-            best[at] = max(best.get(at, 0.0), accuracy)
+            best[at] = max(best.get(at, (0.0, 0.0)), (accuracy, record.setting("lr")))
         elif record.setting("method") == "beta-lasso" and record.setting("beta") == 50:
             ours = max(ours, accuracy)
     both = [decay for decay, has in best if has and (decay, False) in best]
     if not (both and ours):
         return []
     decay = max(both, key=lambda decay: best[decay, False])
+    (with_it, rate), (without, other_rate) = best[decay, True], best[decay, False]
     return [
-        f"{data}: at weight decay {decay:g} SGD's trial on {name} comes to"
-        f" {best[decay, True]:.2f} % of the validation data with momentum and to"
-        f" {best[decay, False]:.2f} % without, at another rate; β-LASSO, which is defined without,"
-        f" to {ours:.2f} %. Whether that is why a gain is not the paper's was not tested."
+        f"{data}: at weight decay {decay:g} SGD's trial on {name} comes to {with_it:.2f} % of the"
+        f" validation data with momentum and to {without:.2f} % without"
+        f"{', at another rate' if rate != other_rate else ''}; β-LASSO, which is defined without,"
+        f" to {ours:.2f} %. Whether gains differ from the paper's for that reason was not tested."
     ]

@@ -97,7 +97,7 @@ def provenance(records: Sequence[RunRecord]) -> str:
         f"{plural(len(made) - trials, 'run')} of {plural(len(seeds), 'seed')}{searched}; last"
         f" epoch. {machines}, {threads} thread{'' if threads == '1' else 's'} a run; {version},"
         f" {torch}, {precision}; commit {commits}."
-        + (f" {failed} runs ended without a finite loss." if failed else "")
+        + (f" {plural(failed, 'run')} ended without a finite loss." if failed else "")
     )
 
 

@@ -80,7 +80,7 @@ EE411 = Scale(
     "ee411",
     "the EE-411 report's own: 25.6 M weights, 100 epochs, no augmentation",
     # α = 64, and 28 for S-FC, are the report's. Its α of 3-FC means something else: see the item.
-    # Of D-FC, α = 4 (29.4 M weights) is nearest to its 25.6 M.
+    # Of D-FC, α = 4 (29.3 M weights) is nearest to its 25.6 M.
     _alphas(shallow=64, deep=4, resnet=32, s_fc=28),
     budget=25.6e6,
     short=25,

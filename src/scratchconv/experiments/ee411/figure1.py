@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from scratchconv.experiments import figures
 from scratchconv.experiments.ee411.table1 import ROWS, Row, runs
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.neyshabur import figure3
 from scratchconv.lab import Exhibit, Lab, Outcome, Picture, RunRecord, Table
 from scratchconv.report import wording
@@ -30,6 +31,7 @@ def reproduce(lab: Lab) -> Outcome:
     said: list[str] = []
     exhibits: list[Exhibit] = []
     for data, found in runs(lab, LINES, epochs=True).items():
+        finished_runs({f"{row.name} on {data}": [record] for row, record in found.items()})
         said += sentences(found, data)
         exhibits += [picture(found, data), table(found, data)]
     return Outcome(tuple(said), tuple(exhibits))

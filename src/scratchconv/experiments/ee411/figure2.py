@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from scratchconv.experiments.ee411.table1 import ROWS, runs
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.neyshabur import figure4
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord
 
@@ -29,6 +30,7 @@ def reproduce(lab: Lab) -> Outcome:
     pictures: list[Picture] = []
     found: dict[str, list[RunRecord]] = {}
     for data, by_row in runs(lab, _PANELS, measure=figure4.first_layer).items():
+        finished_runs({f"{row.name} on {data}": [record] for row, record in by_row.items()})
         found[data] = list(by_row.values())
         said += figure4.sentences(data, found[data])
         pictures.append(

@@ -190,7 +190,7 @@ def table(counts: Counts) -> Table:
         ("network", "the paper's formula", "from its layers", "α", "the paper's", "counted"),
         tuple(rows),
         note="Biases and BatchNorm are left out, as in the paper. Table 1 of the paper prints"
-        " 3.42 M for D-LOCAL at α = 15, which does not fit the architecture: see the count.",
+        " 3.42 M for D-LOCAL, and no α: at 15, which its 1.45 M of D-CONV needs, see the count.",
     )
 
 

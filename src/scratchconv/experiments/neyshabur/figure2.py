@@ -181,7 +181,7 @@ def table(found: Found) -> Table:
 
 
 def sentences(data: str, by_model: dict[str, Curve]) -> list[str]:
-    """Which network is best at each size, and how far the weights of the order are the paper's."""
+    """Which network is best at each size, and whether the order is the paper's."""
     theirs = published.load("neyshabur2020")["fig2_fig6"]
     said = []
     everywhere = [

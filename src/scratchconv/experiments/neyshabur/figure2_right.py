@@ -105,11 +105,11 @@ def fewest_table(found: Found) -> Table:
         threshold = theirs["training_accuracy_threshold_inferred"][data]
         for network, model in NETWORKS:
             ours, point = fewest(by_model[model], threshold), theirs[data][model]
-            most = max((weights_of(r, asked) for asked, r in by_model[model].items()), default=0.0)
+            sizes = [weights_of(r, asked) for asked, r in by_model[model].items() if r]
+            most = max(sizes, default=0.0)
             fits = None if ours is None else ours.millions
-            least = min((weights_of(r, asked) for asked, r in by_model[model].items()), default=0.0)
             # The smallest of our sizes says nothing of smaller ones.
-            bound = "at most " if fits == least else ""
+            bound = "at most " if fits == min(sizes, default=0.0) else ""
             rows.append(
                 (
                     network,

@@ -11,10 +11,12 @@ So the two groups of runs are samples of one thing, and not in pair.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, replace
 
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
+from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.mean_difference import MeanDifference, mean_difference
 from scratchconv.experiments.neyshabur.table2_runs import table2_runs
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
@@ -31,7 +33,7 @@ PERMUTATION = 1
 
 @dataclass(frozen=True)
 class Pair:
-    """Runs on images as they are and permuted, one a seed each."""
+    """Runs on images as they are and permuted, one a seed whose loss stayed finite."""
 
     plain: list[RunRecord]
     permuted: list[RunRecord]
@@ -49,7 +51,7 @@ Found = dict[str, dict[str, Pair]]
 
 
 def reproduce(lab: Lab) -> Outcome:
-    """Train all of them, compare seed by seed."""
+    """Train all of them, compare the groups."""
     plain = {
         (title, data): lab.seeds(f"{title} on {data}", config)
         for (title, _, data), config in table2_runs(lab, NETWORKS).items()
@@ -58,32 +60,36 @@ def reproduce(lab: Lab) -> Outcome:
         row: {f"{name}, permuted": replace(run, permute=PERMUTATION) for name, run in runs.items()}
         for row, runs in plain.items()
     }
-    groups = {(row, "plain"): runs for row, runs in plain.items()}
-    groups |= {(row, "permuted"): runs for row, runs in permuted.items()}
-    made = lab.train_groups(groups)
+    groups = {(*row, "as they are"): runs for row, runs in plain.items()}
+    groups |= {(*row, "permuted"): runs for row, runs in permuted.items()}
+    made = finished_runs(lab.train_groups(groups))
     found: Found = {data: {} for data in lab.datasets}
     for title, data in plain:
-        pair = (made[(title, data), how] for how in ("plain", "permuted"))
+        pair = (made[title, data, how] for how in ("as they are", "permuted"))
         found[data][title] = Pair(*pair)
     said = [sentence for data, by_title in found.items() for sentence in sentences(data, by_title)]
     return Outcome(tuple(said), (picture(found), table(found)))
 
 
 def picture(found: Found) -> Picture:
-    """A point a run, a line from a seed's run to the same permuted."""
+    """A point a run, a line from the mean of those as they are to that of the permuted."""
     figure, panels = new_figure(3.4 * len(found) + 0.6, 3.5, columns=len(found))
     for axes, (data, by_title) in zip(panels, found.items(), strict=True):
         for index, (title, pair) in enumerate(by_title.items()):
-            for number, (before, after) in enumerate(zip(pair.plain, pair.permuted, strict=True)):
+            means = []
+            for place, records in enumerate((pair.plain, pair.permuted)):
+                accuracies = [record.accuracy() for record in records]
+                means.append(statistics.mean(accuracies))
                 axes.plot(
-                    [0, 1],
-                    [before.accuracy(), after.accuracy()],
+                    [place] * len(accuracies),
+                    accuracies,
                     color=colour(index),
                     marker=marker(index),
                     markersize=5,
-                    linewidth=1.2,
-                    label=title if number == 0 else "_",
+                    linewidth=0,
+                    label=title if place == 0 else "_",
                 )
+            axes.plot([0, 1], means, color=colour(index), linewidth=1.2)
         axes.set_xlim(-0.3, 1.3)
         axes.set_xticks([0, 1], ["as they are", "permuted"])
         label_axes(
@@ -97,9 +103,10 @@ def picture(found: Found) -> Picture:
         figure,
         title="Test accuracy with pixels as they are and permuted",
         name="permutation",
-        description="Lines from the accuracy of a run to that of the same run on permuted pixels.",
-        note="A line a seed. Flips and crops come before the permutation, so that they are those of"
-        " images in all runs. The paper claims that β-LASSO's lines are level, without numbers.",
+        description="Accuracies of runs on pixels as they are and on permuted ones.",
+        note="A point a seed, lines between means. Flips and crops come before the permutation, so"
+        " that they are those of images in all runs. The paper claims that β-LASSO's lines are"
+        " level, without numbers.",
     )
 
 
@@ -119,7 +126,8 @@ def table(found: Found) -> Table:
                     difference.range,
                 )
             )
-    n = len(next(iter(next(iter(found.values())).values())).plain)
+    pairs = [pair for by_title in found.values() for pair in by_title.values()]
+    n = max(len(runs) for pair in pairs for runs in (pair.plain, pair.permuted))
     return Table(
         "Test accuracy, and what the permutation changes",
         ("network", "data", "as they are", "permuted", "difference (points)", "95 % interval"),
@@ -137,13 +145,10 @@ def sentences(data: str, by_title: dict[str, Pair]) -> list[str]:
         difference = pair.difference()
         verdict = ": one seed, so that nothing can be said of chance"
         if difference.interval is not None:
-            most = max(map(abs, difference.interval))
-            verdict = (
-                ""
-                if difference.separated
-                else f": a change by more than {most:.2f} points is excluded"
-            )
-        said.append(f"{data}, {title}: permuting pixels changes {difference}{verdict}.")
+            verdict = "" if difference.separated else ": the seeds do not tell them apart"
+        said.append(
+            f"{data}, {title}: permuting pixels changes test accuracy by {difference}{verdict}."
+        )
     return said
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from scratchconv import models, published
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.mean_difference import MeanDifference, mean_difference
 from scratchconv.experiments.neyshabur.table2_runs import METHODS, table2_runs
 from scratchconv.lab import Lab, Outcome, RunRecord, Table, percent
@@ -34,7 +35,7 @@ ROWS = (
 _AUGMENTED = {"auto": "flips and crops (SVHN: crops)", "none": "no augmentation"}
 
 Found = dict[str, dict[str, list[RunRecord]]]
-"""Records by dataset and `model/method`, one a seed."""
+"""Records by dataset and `model/method`, one a seed whose loss stayed finite."""
 
 
 def reproduce(lab: Lab) -> Outcome:
@@ -57,8 +58,10 @@ def reproduce(lab: Lab) -> Outcome:
 
 def runs(lab: Lab, chosen: Mapping[tuple[str, str], RunConfig]) -> Found:
     """All rows on all datasets, every seed; `chosen` by dataset and row."""
-    made = lab.train_groups(
-        {(data, key): lab.seeds(f"{key} on {data}", run) for (data, key), run in chosen.items()}
+    made = finished_runs(
+        lab.train_groups(
+            {(data, key): lab.seeds(f"{key} on {data}", run) for (data, key), run in chosen.items()}
+        )
     )
     return {data: {key: made[data, key] for of, key in made if of == data} for data in lab.datasets}
 
@@ -81,20 +84,23 @@ def table(found: Found, theirs: dict[str, Any]) -> Table:
     """Test accuracies, ours beside the published ones."""
     columns = [cell for data in found for cell in (f"{data}: ours", "the paper")]
     rows = []
+    most = max(len(records) for by_row in found.values() for records in by_row.values())
     for network, model, method in ROWS:
         key = f"{model}/{method}"
         cells: list[str] = []
         for data, records in found.items():
             value = theirs.get(key, {}).get(data)
             accuracies = [record.accuracy() for record in records[key]]
-            cells += [percent(accuracies), "–" if value is None else f"{value:g} %"]
+            fewer = len(accuracies) < most
+            ours = percent(accuracies) + (f" (n = {len(accuracies)})" if fewer else "")
+            cells += [ours, "–" if value is None else f"{value:g} %"]
         rows.append((network, _method(method), *cells))
     s_fc = next(iter(found.values()))["s-fc/sgd"]
     size = sum(layer["size"] for layer in s_fc[0].result["layers"]) / 1e6
     note = (
         f"Ours: S-FC of {size:.3g} M weights, {plural(s_fc[0].setting('epochs'), 'epoch')},"
-        f" {_AUGMENTED[s_fc[0].setting('augment')]}; n = {len(s_fc)}"
-        f"{', ± standard deviation' if len(s_fc) > 1 else ''}. The paper: 256 M, 4000 epochs, Fast"
+        f" {_AUGMENTED[s_fc[0].setting('augment')]}; n = {most}"
+        f"{', ± standard deviation' if most > 1 else ''}. The paper: 256 M, 4000 epochs, Fast"
         " AutoAugment."
     )
     return Table("Test accuracy", ("network", "training", *columns), tuple(rows), note)
@@ -144,9 +150,9 @@ def order(data: str, records: dict[str, list[RunRecord]], theirs: dict[str, Any]
     means = {key: _mean(records[key]) for key in names}
     below: dict[str, list[str]] = {}
     alike = []
-    for above, other in combinations(names, 2):
+    for above, other in combinations(sorted(names, key=lambda key: -theirs[key][data]), 2):
         # Of two rows that the paper has equal neither is above the other.
-        if theirs[above][data] <= theirs[other][data] or means[above] > means[other]:
+        if theirs[above][data] == theirs[other][data] or means[above] > means[other]:
             continue
         if _difference(records[above], records[other]).separated:
             below.setdefault(above, []).append(names[other])

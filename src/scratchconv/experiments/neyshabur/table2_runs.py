@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from scratchconv.experiments import settings
+from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.lab import Lab, Measure, RunRecord
 from scratchconv.lab.scales import Scale
 from scratchconv.training import RunConfig
@@ -44,11 +45,13 @@ def table2_records(
 ) -> dict[str, dict[str, RunRecord]]:
     """Those runs trained: by dataset and title, the latter one a row.
 
-    `measure` and `epochs` as for `Lab.train`.
+    `measure` and `epochs` as for `Lab.train`. Raises `ScratchconvError` where one of them did not
+    end with a finite loss.
     """
     chosen = table2_runs(lab, rows)
     configs = {f"{title} on {data}": config for (title, _, data), config in chosen.items()}
     made = lab.train(configs, measure=measure, epochs=epochs)
+    finished_runs({name: [record] for name, record in made.items()})
     found: dict[str, dict[str, RunRecord]] = {data: {} for data in lab.datasets}
     for title, _, data in chosen:
         found[data][title] = made[f"{title} on {data}"]

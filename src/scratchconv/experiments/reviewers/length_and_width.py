@@ -25,6 +25,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from scipy.stats import studentized_range
+
 from scratchconv import published
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
@@ -139,22 +141,28 @@ def _points(
 def described(points: Sequence[Point], where: Callable[[Point], int], unit: str) -> list[str]:
     """One sentence a method: how test accuracy goes with length or width, and whether it dips.
 
-    A fall counts where it is more than two standard errors of the difference, with the deviation
-    that the seeds of all `points` have about their means.
+    A fall counts where it is more than chance gives the largest of all differences of a curve in
+    one of twenty (Tukey's range), by the deviation that the seeds of all `points` have about their
+    means.
     """
     sentences = []
-    deviation = _deviation(points)
+    deviation, freedom = _deviation(points)
     for method in METHODS:
         mine = [point for point in points if point.method == method]
         if len(mine) < 2:
             continue
         means = [cells.mean_accuracy(point.records) for point in mine]
-        errors = [deviation / math.sqrt(len(point.accuracies())) for point in mine]
+        errors = [
+            _tukey(len(mine), freedom) * deviation / math.sqrt(len(point.accuracies()))
+            for point in mine
+        ]
         values = ", ".join(
             f"{mean:.2f} at {where(point)}" for point, mean in zip(mine, means, strict=True)
         )
         fall = _fall(means, errors)
-        if fall is None:
+        if not freedom:
+            shape = "one seed each, so that nothing can be said of a fall"
+        elif fall is None:
             shape = "it never falls by more than seeds differ: no double descent is seen"
         else:
             high, low = fall
@@ -184,17 +192,28 @@ def _where_it_would_show(fits: Sequence[float]) -> str:
     return ""
 
 
-def _deviation(points: Sequence[Point]) -> float:
-    """Standard deviation of a run about the mean of its seeds, pooled over all points."""
+def _deviation(points: Sequence[Point]) -> tuple[float, int]:
+    """Standard deviation of a run about the mean of its seeds, pooled over all points.
+
+    And its degrees of freedom, none where every point has one seed.
+    """
     several = [found for point in points if len(found := point.accuracies()) > 1]
     freedom = sum(len(found) - 1 for found in several)
     squares = sum((len(found) - 1) * statistics.variance(found) for found in several)
-    return math.sqrt(squares / freedom) if freedom else 0.0
+    return (math.sqrt(squares / freedom), freedom) if freedom else (0.0, 0)
+
+
+def _tukey(points: int, freedom: int) -> float:
+    """Standard errors of a difference that one of so many points is rarely off another by.
+
+    That is Tukey's and Kramer's: of all pairs any goes beyond it in one of twenty curves.
+    """
+    return float(studentized_range.ppf(0.95, points, freedom)) / math.sqrt(2) if freedom else 0.0
 
 
 def _is_below(low: int, high: int, means: Sequence[float], errors: Sequence[float]) -> bool:
-    """Whether one mean is below another by more than two standard errors of their difference."""
-    return means[high] - means[low] > 2 * math.hypot(errors[low], errors[high])
+    """Whether one mean is below another by more than the errors of both, squares added."""
+    return means[high] - means[low] > math.hypot(errors[low], errors[high])
 
 
 def _fall(means: Sequence[float], errors: Sequence[float]) -> tuple[int, int] | None:

@@ -148,7 +148,9 @@ def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str
     between = dict.fromkeys((wording.percent(min(kept)), wording.percent(max(kept))))
     said = ", ".join(f"{row.method} {statistics.mean(row.accuracies()):.2f}" for row in rows)
     ahead = mean_difference(ours.accuracies(), best.accuracies())
-    cheapest = min(rivals, key=Row.training_flops)
+    least = min(row.training_flops() for row in rivals)
+    cheapest = [row for row in rivals if row.training_flops() == least]
+    names = wording.listed([row.method for row in cheapest])
     return [
         f"β-LASSO is number {place} of {len(rows)} at equal density and epochs; against the best"
         f" rival, {best.method}: {ahead}.",
@@ -158,8 +160,8 @@ def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str
         f"Operations of the training, in units of dense SGD: β-LASSO"
         f" {_relative(ours, dense):.2f} as the algorithm is stated, whose weight gradient is of all"
         f" weights at every step ({_relative(ours, dense, 'training_screened'):.2f} if none of"
-        f" a zero were computed); the cheapest rival, {cheapest.method},"
-        f" {_relative(cheapest, dense):.2f}.",
+        f" a zero were computed); the cheapest of its rivals, {names},"
+        f" {_relative(cheapest[0], dense):.2f}.",
     ]
 
 

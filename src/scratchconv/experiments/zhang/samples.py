@@ -106,13 +106,14 @@ def distance(
 
     `ours` and `theirs`: the samples in all that every size stands for.
     """
-    as_printed = list(enumerate(drawn))
     as_trained = [
         (i, size)
         for i, mine in enumerate(ours)
         for size, other in zip(drawn, theirs, strict=True)
         if mine == other
     ]
+    # Of the same networks, or the two distances could not be compared.
+    as_printed = [(i, drawn[i]) for i, _ in as_trained] or list(enumerate(drawn))
     printed, trained = (
         [
             abs(statistics.mean(accuracies[network][i]) - published_accuracy(data, network, size))
@@ -129,7 +130,8 @@ def distance(
         said.append(f"{statistics.mean(trained):.1f} at as many samples in all")
     if not said:
         return f"{data}: no size has a finite run."
-    return f"{data}: mean distance of ours from the paper's: {', '.join(said)}."
+    places = "" if len(as_printed) == len(drawn) else f", both over {len(as_printed)} of the sizes"
+    return f"{data}: mean distance of ours from the paper's: {', '.join(said)}{places}."
 
 
 def published_accuracy(data: str, network: str, size: Size) -> float:

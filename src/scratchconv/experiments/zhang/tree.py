@@ -1,7 +1,8 @@
 """Figure 1: test error on the binary tree against training samples, at three levels of noise.
 
-The text's own sizes, lengths and trials at every scale but smoke: 420 runs, 3.1 million steps of
-0.5 ms on an idle core, 2 ms on a shared one: 30 to 115 core-minutes, half of that with --jobs 2.
+The text's own sizes and lengths, and the trials of `tree_runs`, at every scale but smoke: 420 runs,
+3.1 million steps of 0.5 ms on an idle core, 2 ms on a shared one: 30 to 115 core-minutes, half of
+that with --jobs 2.
 """
 
 from __future__ import annotations
