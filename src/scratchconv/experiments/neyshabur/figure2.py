@@ -24,6 +24,7 @@ from scratchconv.experiments.figures import (
     legend_below,
     new_figure,
 )
+from scratchconv.experiments.finished_runs import finished
 from scratchconv.experiments.neyshabur.figure2_right import (
     NETWORKS,
     Curve,
@@ -115,7 +116,7 @@ def runs(lab: Lab, chosen: Mapping[str, RunConfig]) -> Found:
     )
     found: Found = {data: {model: {} for _, model in NETWORKS} for data in lab.datasets}
     for (data, model, millions), records in made.items():
-        found[data][model][millions] = [record for record in records if not record.failure]
+        found[data][model][millions] = finished(records)
     return found
 
 

@@ -25,6 +25,7 @@ from scratchconv.experiments.figures import (
     legend_below,
     new_figure,
 )
+from scratchconv.experiments.finished_runs import finished
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
 from scratchconv.report import wording
 from scratchconv.report.wording import plural, signed
@@ -103,7 +104,7 @@ def reproduce(lab: Lab) -> Outcome:
     )
     found: Found = {data: {method: {} for _, method in METHODS} for data in lab.datasets}
     for (data, method, kernel), records in made.items():
-        found[data][method][kernel] = [record for record in records if not record.failure]
+        found[data][method][kernel] = finished(records)
     epochs = plan.epochs or lab.scale.long
     said = [sentence for data, methods in found.items() for sentence in sentences(data, methods)]
     said += settings.momentum(lab.datasets[0], "resnet18", "ResNet18", lab.used.values())

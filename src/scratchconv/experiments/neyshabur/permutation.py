@@ -127,14 +127,15 @@ def table(found: Found) -> Table:
                 )
             )
     pairs = [pair for by_title in found.values() for pair in by_title.values()]
-    n = max(len(runs) for pair in pairs for runs in (pair.plain, pair.permuted))
+    counts = {len(runs) for pair in pairs for runs in (pair.plain, pair.permuted)}
+    fewest = "" if len(counts) == 1 else f"{min(counts)} to "
     return Table(
         "Test accuracy, and what the permutation changes",
         ("network", "data", "as they are", "permuted", "difference (points)", "95 % interval"),
         tuple(rows),
-        note=f"n = {plural(n, 'seed')} each, ± their standard deviation; the interval is Welch's,"
-        " of the difference of means. All permuted runs have one permutation. Settings were chosen"
-        " on images as they are.",
+        note=f"n = {fewest}{plural(max(counts), 'seed')} each, ± their standard deviation; the"
+        " interval is Welch's, of the difference of means. All permuted runs have one permutation."
+        " Settings were chosen on images as they are.",
     )
 
 

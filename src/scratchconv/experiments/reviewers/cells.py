@@ -6,12 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from scratchconv.experiments.finished_runs import finished
 from scratchconv.lab import RunRecord
-
-
-def finished(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Those whose loss stayed finite."""
-    return [record for record in records if not record.failure]
 
 
 def mean_accuracy(records: Sequence[RunRecord], split: str = "test") -> float:

@@ -30,6 +30,7 @@ from scipy.stats import studentized_range
 from scratchconv import published
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.finished_runs import finished
 from scratchconv.experiments.half_size import half_alpha, half_length, half_size
 from scratchconv.experiments.reviewers import cells
 from scratchconv.experiments.reviewers.curves_figure import Curve, Panel, curves_figure
@@ -58,12 +59,12 @@ class Point:
 
     def accuracies(self, split: str = "test") -> list[float]:
         """In percent, of the runs whose loss stayed finite."""
-        return [record.accuracy(split) for record in cells.finished(self.records)]
+        return [record.accuracy(split) for record in finished(self.records)]
 
     @property
     def size(self) -> int:
         """Weights of the network, zeros included."""
-        record = cells.finished(self.records)[0]
+        record = finished(self.records)[0]
         return sum(int(layer["size"]) for layer in record.result["layers"])
 
 
@@ -135,7 +136,7 @@ def _points(
         first = next(iter(runs.items()))
         groups[method, epochs, alpha] = dict([first]) if epochs > lab.scale.long else runs
     made = lab.train_groups(groups)
-    return {of: Point(*of, tuple(r)) for of, r in made.items() if cells.finished(r)}
+    return {of: Point(*of, tuple(r)) for of, r in made.items() if finished(r)}
 
 
 def described(points: Sequence[Point], where: Callable[[Point], int], unit: str) -> list[str]:
@@ -232,7 +233,7 @@ def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> T
     """One line a point; `theirs` are the published accuracies of S-FC by SGD at two lengths."""
     rows = []
     for point in points:
-        records = cells.finished(point.records)
+        records = finished(point.records)
         left = sum(sum(record.nonzeros()) for record in records) / len(records)
         rows.append(
             (

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.finished_runs import finished
 from scratchconv.experiments.half_size import half_size
 from scratchconv.experiments.mean_difference import mean_difference
 from scratchconv.experiments.reviewers import cells
@@ -42,7 +43,7 @@ def reproduce(lab: Lab) -> Outcome:
     made = lab.train_groups(
         {row: lab.seeds(f"{row[0]} by {row[1]}", config) for row, config in chosen.items()}
     )
-    found = {row: cells.finished(records) for row, records in made.items()}
+    found = {row: finished(records) for row, records in made.items()}
     for (network, method), records in found.items():
         if not records:
             raise ScratchconvError(f"no run of {network} by {method} ended with a finite loss")

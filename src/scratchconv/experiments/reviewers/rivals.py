@@ -29,6 +29,7 @@ from typing import Any
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.finished_runs import finished
 from scratchconv.experiments.half_size import half_size
 from scratchconv.experiments.mean_difference import mean_difference
 from scratchconv.experiments.reviewers import cells, rivals_figure
@@ -267,9 +268,7 @@ def _rows(
     made = lab.train_groups(groups, measure=operations)
     of_cut = {name: groups[name] for name in cuts}
     made |= lab.train_groups(of_cut, measure=accuracy_after_cutting)
-    return [
-        Row(name, tuple(cells.finished(records)), cuts.get(name)) for name, records in made.items()
-    ]
+    return [Row(name, tuple(finished(records)), cuts.get(name)) for name, records in made.items()]
 
 
 def _after_cut(record: RunRecord, density: float) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from scratchconv.errors import ScratchconvError
 from scratchconv.experiments import settings
 from scratchconv.experiments.experiment import Experiment
+from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.half_size import half_size
 from scratchconv.experiments.mean_difference import mean_difference
 from scratchconv.experiments.reviewers import cells
@@ -58,11 +59,7 @@ class Row:
 
     def finished(self) -> list[RunRecord]:
         """The runs whose loss stayed finite; raises `ScratchconvError` where there is none."""
-        found = cells.finished(self.records)
-        if not found:
-            reason = "; ".join(record.failure for record in self.records)
-            raise ScratchconvError(f"no run of {self.connections} was finished: {reason}")
-        return found
+        return finished_runs({self.connections: self.records})[self.connections]
 
     def accuracies(self, split: str = "test") -> list[float]:
         """In percent, of the finished runs."""
