@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
+from scratchconv.report.group import group
+from scratchconv.report.label import SETTINGS
 from scratchconv.report.record import read
 from scratchconv.report.verdict import Verdict, verdict
+from scratchconv.training import RunConfig
 
 NULL = {"z_score": 0.3, "p_value": 0.4, "ratio": 0.99}
 
@@ -209,7 +216,7 @@ def test_labels_tell_runs_apart(make_run):
     labels = [record.label for record in read(runs)]
     assert len(set(labels)) == len(labels)
     assert labels[4] == "S-FC, SGD"
-    assert labels[2] == "S-FC, β-LASSO, pixels permuted by seed 3, seed 0"
+    assert labels[2] == "S-FC, β-LASSO, pixels permuted by seed 3, split seed 0, seed 0"
 
 
 def test_labels_tell_apart_runs_of_one_name(make_run):
@@ -218,6 +225,78 @@ def test_labels_tell_apart_runs_of_one_name(make_run):
     assert labels[2] == "S-FC, β-LASSO (third)"
     assert "one/run" in labels[0]
     assert "other/run" in labels[1]
+
+
+def test_every_setting_tells_runs_apart_or_is_told_otherwise():
+    told = {"model", "method", "pruning", "connections_kind", "seed"}  # by name
+    settings = {field.name for field in fields(RunConfig)} - told
+    settings -= {"params", "engine", "skip_test", "lam_scale", "lam_epochs"}  # by what they lead to
+    settings -= {"data_dir", "connections_from", "device", "checkpoint_seconds", "record_every"}
+    assert settings == {key for key, _ in SETTINGS}
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"pruning": "snip", "density": 0.01}, "S-FC, SGD with SNIP"),
+        ({"pruning": "rigl", "density": 0.01}, "S-FC, SGD with RigL"),
+        ({"pruning": "none"}, "S-FC, SGD"),
+    ],
+)
+def test_a_pruned_run_is_called_so(make_run, config, name):
+    (record,) = read([make_run("a", method="sgd", config=config)])
+    assert record.label == name
+
+
+def test_no_advice_about_lam_where_there_is_none(make_run):
+    layers = [{"name": "conv", "nonzero": 90, "size": 1000, "units": 10, "dead_units": 6}]
+    pruned = {"pruning": "magnitude", "density": 0.09}
+    text = said(make_run("a", method="sgd", config=pruned, result={"layers": layers}))
+    assert text.startswith("SGD with magnitude pruning kept 9.00 % of the first layer’s weights")
+    assert "60.0 % of its first layer’s units have no weight left." in text
+    assert "λ" not in text
+
+
+def given(make_run, name: str, source: dict[str, object], **settings: object) -> Path:
+    """A run on the connections of another, of those settings."""
+    run = make_run(name, method="sgd", **settings)
+    written = json.loads((run / "config.json").read_text())
+    whence = {"config": source, "started": "2026-01-01T00:00:00+00:00"}
+    written["resolved"]["connections"] = {"sha256": "0" * 64, "from": whence}
+    (run / "config.json").write_text(json.dumps(written))
+    return run
+
+
+def test_runs_on_connections_of_other_runs_are_experiments_of_their_own(make_run):
+    source = {"model": "s-fc", "method": "beta-lasso", "data": "mnist-32", "seed": 0}
+    runs = [
+        make_run("dense", method="sgd", accuracy=0.5),
+        given(make_run, "a", {**source, "data": "cifar100"}),
+        given(make_run, "b", source),
+        given(make_run, "c", {**source, "seed": 1}, seed=1),
+    ]
+    groups = group(read(runs))
+    assert [len(g.records) for g in groups] == [1, 1, 2]
+    labels = [record.label for record in read(runs)]
+    on = "S-FC, SGD on the connections of another run, "
+    assert labels[0] == "S-FC, SGD"
+    assert labels[1] == f"{on}seed 0, connections of S-FC, β-LASSO on CIFAR-100"
+    assert labels[3] == f"{on}seed 1, connections of S-FC, β-LASSO on MNIST (3 × 32 × 32)"
+
+
+def test_connections_that_were_given_are_not_called_learned(make_run):
+    layers = [{"name": "conv", "nonzero": 90, "size": 1000, "units": 10, "dead_units": 0}]
+    source = {"model": "s-fc", "method": "beta-lasso", "data": "mnist-32", "seed": 0}
+    text = said(given(make_run, "a", source, result={"layers": layers}))
+    assert text.startswith("S-FC trained by SGD on the connections of another run reached 57.1 %")
+    assert "its first layer was given 9.00 % of its weights" in text
+    assert "kept" not in text
+
+
+@pytest.mark.parametrize("setting", [{"train_size": 1000}, {"cutout": 8}, {"data_seed": 4}])
+def test_dense_on_other_samples_is_no_comparison(make_run, setting):
+    text = said(make_run("a"), make_run("b", method="sgd", config=setting))
+    assert "No dense run of the same network, data and length" in text
 
 
 def test_runs_on_other_data_are_not_ranked_against_each_other(make_run):

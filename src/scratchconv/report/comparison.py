@@ -50,6 +50,13 @@ def comparable(one: Group, other: Group, *keys: str) -> bool:
     return all(written(one, key) == written(other, key) for key in keys)
 
 
+# What two runs must share for their scores to tell what a dense first layer is worth.
+_OF_THE_TASK = (
+    *("model", "alpha", "kernel_size", "data", "permute", "train_size", "data_seed"),
+    *("tree_noise", "tree_noise_shared", "normalise", "augment", "cutout", "epochs"),
+)
+
+
 def dense_twin(chosen: Group, groups: Sequence[Group]) -> Group | None:
     """The same network, data and length, with its first layer left dense."""
     twins = [
@@ -58,7 +65,7 @@ def dense_twin(chosen: Group, groups: Sequence[Group]) -> Group | None:
         if g.density is not None
         and g.density >= DENSE
         and g is not chosen
-        and comparable(chosen, g, "model", "alpha", "data", "permute", "epochs")
+        and comparable(chosen, g, *_OF_THE_TASK)
     ]
     return best_of(twins) if twins else None
 

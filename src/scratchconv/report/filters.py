@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from scratchconv import analysis, data, models, training
 from scratchconv.analysis import FilterSelection
 from scratchconv.errors import RunDirectoryError
-from scratchconv.report.record import Record, finite
-from scratchconv.report.wording import grouped, plural
+from scratchconv.report.record import Record
+from scratchconv.report.wording import finite, grouped, plural
 
 Picture = NDArray[np.uint8]
 

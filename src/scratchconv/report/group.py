@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scratchconv.report.label import source_of
 from scratchconv.report.record import DENSE, Record
-from scratchconv.report.wording import method_name, network_name
+from scratchconv.report.wording import network_name
 
 # These change the course of a run, or where it was made, but not the experiment it belongs to.
 _NOT_IDENTITY = frozenset({"seed", "device", "data_dir", "checkpoint_seconds"})
@@ -52,8 +53,8 @@ class Group:
 
     @property
     def method(self) -> str:
-        """The method, as papers write it."""
-        return method_name(self.any.method)
+        """The method, as papers write it, and what else chose its connections."""
+        return self.any.training
 
     @property
     def started(self) -> bool:
@@ -80,7 +81,12 @@ class Group:
     @property
     def learned_sparsity(self) -> bool:
         """Whether training took weights out of a first layer that began fully connected."""
-        return self.any.connectivity == "full" and self.density is not None and self.density < DENSE
+        return (
+            self.any.connectivity == "full"
+            and self.any.sparsity != "given"
+            and self.density is not None
+            and self.density < DENSE
+        )
 
 
 def group(records: Sequence[Record]) -> list[Group]:
@@ -88,7 +94,7 @@ def group(records: Sequence[Record]) -> list[Group]:
     by_identity: dict[str, list[Record]] = {}
     for record in records:
         identity = {k: v for k, v in record.config.items() if k not in _NOT_IDENTITY}
-        key = json.dumps(identity, sort_keys=True, default=str)
+        key = json.dumps([identity, source_of(record.resolved)], sort_keys=True, default=str)
         by_identity.setdefault(key, []).append(record)
     return [
         Group(tuple([r for r in members if r.finished] or members))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,43 +11,16 @@ from typing import Any, Literal, get_args
 from scratchconv import training
 from scratchconv.data.dataset import Task
 from scratchconv.errors import RunDirectoryError
-from scratchconv.report.wording import method_name, network_name, number
-
-# Settings that make two runs different experiments, in the order in which labels name them.
-SETTINGS = (
-    ("data", "data"),
-    ("permute", "pixels permuted by seed"),
-    ("alpha", "α"),
-    ("beta", "β"),
-    ("lam_first", "λ first"),
-    ("lam", "λ"),
-    ("lr", "lr"),
-    ("momentum", "momentum"),
-    ("weight_decay", "weight decay"),
-    ("dropout", "dropout"),
-    ("kernel_size", "kernel"),
-    ("epochs", "epochs"),
-    ("batch_size", "batch"),
-    ("augment", "augment"),
-    ("precision", "precision"),
-)
+from scratchconv.report.label import labels, used
+from scratchconv.report.wording import finite, training_name
 
 DENSE = 0.9999
 """Density from which on a layer counts as dense: initial weights are drawn from some 2²⁴ numbers,
 one of them zero, so large layers hold a few zeros by chance."""
 
 Connectivity = Literal["full", "local", "convolution"]
-
-
-def finite(value: object) -> float | None:
-    """The value as a float; None for null, NaN, infinities and anything that is no number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        converted = float(value)
-    except OverflowError:  # JSON knows integers of any length
-        return None
-    return converted if math.isfinite(converted) else None
+Sparsity = Literal["penalty", "pruning", "given"]
+"""An ℓ1 penalty; a pruning method told how many weights to keep; or `--connections-from`."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +113,18 @@ class Record:
         return str(self.config.get("method", "?"))
 
     @property
+    def training(self) -> str:
+        """How it was trained, in a sentence: the method, and what else chose its connections."""
+        return training_name(self.config, connected=self.sparsity == "given")
+
+    @property
+    def sparsity(self) -> Sparsity:
+        """What takes weights out of this run, if anything does."""
+        if self.resolved.get("connections") is not None:
+            return "given"
+        return "penalty" if self.config.get("pruning", "none") == "none" else "pruning"
+
+    @property
     def data(self) -> str:
         """The dataset's name or file, as given."""
         return str(self.config.get("data", "?"))
@@ -186,7 +168,7 @@ class Record:
 
     def setting(self, key: str) -> object:
         """A setting as it was used: resolved where training chose it, otherwise as configured."""
-        return self.resolved[key] if self.resolved.get(key) is not None else self.config.get(key)
+        return used(self.config, self.resolved, key)
 
     def latest(self, key: str) -> float | None:
         """The result's number under that key, or the last epoch's while there is no result."""
@@ -231,10 +213,10 @@ def read(directories: Sequence[Path]) -> list[Record]:
                 f"{run.directory / 'config.json'} has task {task!r}, which is neither"
                 f" {' nor '.join(get_args(Task))}: restore it from a copy"
             )
-    labels = _labels([(run.directory, run.config, run.resolved) for run in runs])
+    names = labels([(run.directory, run.config, run.resolved) for run in runs])
     return [
         Record(run.directory, run.config, run.resolved, _epochs(run.metrics), run.result, label)
-        for run, label in zip(runs, labels, strict=True)
+        for run, label in zip(runs, names, strict=True)
     ]
 
 
@@ -246,44 +228,3 @@ def _epochs(lines: Sequence[dict[str, Any]]) -> tuple[Epoch, ...]:
         if (epoch := finite(line.get("epoch"))) is not None
     }
     return tuple(by_epoch[epoch] for epoch in sorted(by_epoch))
-
-
-def _labels(runs: Sequence[tuple[Path, dict[str, Any], dict[str, Any]]]) -> list[str]:
-    """Network and method, then whatever tells apart the runs that share both."""
-    base = [
-        ", ".join(
-            (
-                network_name(str(config.get("model", "?"))),
-                method_name(str(config.get("method", "?"))),
-            )
-        )
-        for _, config, _ in runs
-    ]
-    labels = []
-    for name, (_, config, resolved) in zip(base, runs, strict=True):
-        alike = [run for other, run in zip(base, runs, strict=True) if other == name]
-        parts = [name]
-        for key, word in (*SETTINGS, ("seed", "seed")):
-            if len({_canonical(c, r, key) for _, c, r in alike}) > 1:
-                value = resolved[key] if resolved.get(key) is not None else config.get(key)
-                parts.append(_written(word, value))
-        labels.append(", ".join(parts))
-    for place in (lambda directory: directory.name, str):
-        times = Counter(labels)
-        labels = [
-            f"{label} ({place(directory)})" if times[label] > 1 else label
-            for label, (directory, _, _) in zip(labels, runs, strict=True)
-        ]
-    return labels
-
-
-def _canonical(config: dict[str, Any], resolved: dict[str, Any], key: str) -> str:
-    value = resolved[key] if resolved.get(key) is not None else config.get(key)
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def _written(word: str, value: object) -> str:
-    if value is None:
-        return f"no {word}" if word != "pixels permuted by seed" else "pixels in place"
-    numeric = finite(value)
-    return f"{word} {value if numeric is None else number(numeric, 6)}"

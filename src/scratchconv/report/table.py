@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scratchconv.report import wording
-from scratchconv.report.record import Record, finite
-from scratchconv.report.wording import method_name, network_name
+from scratchconv.report.record import Record
+from scratchconv.report.wording import finite, network_name
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _row(record: Record) -> Row:
     done = planned if record.finished else f"{len(record.epochs)} of {planned}"
     return Row(
         network=network_name(record.model),
-        method=method_name(record.method),
+        method=record.training,
         label=record.label,
         status="" if record.finished else "unfinished",
         settings=(

@@ -99,9 +99,10 @@ def _sparse_headline(chosen: Group, dense: Group | None) -> str:
     kept = wording.percent(chosen.density)
     where = f"first layer’s weights of {chosen.network}"
     if chosen.density == 0:
+        fault = "λ is too large" if chosen.any.sparsity == "penalty" else "too few are to be kept"
         return (
             f"{_so_far(chosen)}{chosen.method} took every weight out of the {where}: its output no "
-            "longer depends on its input, so λ is too large."
+            f"longer depends on its input, so {fault}."
         )
     text = f"{_so_far(chosen)}{chosen.method} kept {kept} of the {where}"
     spread = chosen.mean(lambda r: r.latest("spread"))
@@ -155,6 +156,8 @@ def _dense_headline(chosen: Group) -> str:
         "local": "its first layer is locally connected by construction",
         "convolution": "its first layer is a convolution by construction",
     }[chosen.any.connectivity]
+    if chosen.any.sparsity == "given" and chosen.density is not None:
+        nature = f"its first layer was given {wording.percent(chosen.density)} of its weights"
     if chosen.density is None:
         nature = "how many of its weights are zero was not recorded"
     reached = f"reached {metric}{score.text} on the {data} {score.where}"
@@ -208,7 +211,8 @@ def _dead(chosen: Group) -> list[str]:
     dead = chosen.mean(lambda r: r.first_layer.dead if r.first_layer else None)
     if dead is None or dead.value < _ALARMING_DEAD or chosen.density == 0:
         return []
-    advice = "; a smaller λ would likely keep them" if chosen.learned_sparsity else ""
+    by_penalty = chosen.learned_sparsity and chosen.any.sparsity == "penalty"
+    advice = "; a smaller λ would likely keep them" if by_penalty else ""
     return [
         f"{wording.percent(dead.value)} of its first layer’s units have no weight left{advice}."
     ]

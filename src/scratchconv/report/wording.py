@@ -11,9 +11,23 @@ _UNIT_SPACE = "\u00a0"  # no line break between a number and its unit
 
 _METHODS = {
     "sgd": "SGD",
+    "adam": "Adam",
     "beta-lasso": "β-LASSO",
     "lasso": "LASSO",
     "proximal-lasso": "proximal LASSO",
+}
+_PRUNINGS = {
+    "magnitude": "magnitude pruning",
+    "iterative-magnitude": "iterative magnitude pruning",
+    "snip": "SNIP",
+    "set": "SET",
+    "rigl": "RigL",
+    "random": "random pruning",
+}
+_GIVEN_CONNECTIONS = {
+    "learned": "the connections of another run",
+    "random": "random connections, as many as another run’s",
+    "local": "connections in local windows, as many as another run’s",
 }
 _DATA = {
     "cifar10": "CIFAR-10",
@@ -34,6 +48,21 @@ def network_name(model: str) -> str:
 def method_name(method: str) -> str:
     """The training method as papers write it; an unknown one as it was given."""
     return _METHODS.get(method, method)
+
+
+def training_name(settings: Mapping[str, object], *, connected: bool = False) -> str:
+    """How a run of these settings was trained: its method, and what else chose its connections.
+
+    `connected` says that they were given to it, by `--connections-from`.
+    """
+    name = method_name(str(settings.get("method", "?")))
+    pruning = settings.get("pruning", "none")
+    if connected:
+        kind = str(settings.get("connections_kind", "learned"))
+        return f"{name} on {_GIVEN_CONNECTIONS.get(kind, kind)}"
+    if pruning != "none":
+        return f"{name} with {_PRUNINGS.get(str(pruning), pruning)}"
+    return name
 
 
 def data_name(data: str) -> str:
@@ -155,3 +184,14 @@ def _plain(value: float, digits: int) -> str:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:.{decimals}f}"
+
+
+def finite(value: object) -> float | None:
+    """The value as a float; None for null, NaN, infinities and anything that is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        converted = float(value)
+    except OverflowError:  # JSON knows integers of any length
+        return None
+    return converted if math.isfinite(converted) else None
