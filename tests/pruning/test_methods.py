@@ -230,3 +230,11 @@ def test_rigl_leaves_a_step_whose_gradients_overflowed_to_the_scaler(overflown):
     run.loss(0).backward()
     assert run.pruning.before_update(0) is True
     assert any(not torch.equal(mask, before[name]) for name, mask in run.pruning.masks.items())
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_what_can_be_pruned_is_what_the_paper_counts(name):
+    image, classes = ((1, 1, 64), 1) if name.startswith("tree") else ((3, 32, 32), 10)
+    model = models.build(name, image=image, classes=classes, alpha=2)
+    counted = sum(weight.numel() for weight in prunable_weights(model).values())
+    assert counted == models.parameter_count(name, image, classes, 2)

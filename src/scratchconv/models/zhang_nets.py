@@ -41,7 +41,7 @@ from torch import nn
 from scratchconv.errors import InvalidArgument
 from scratchconv.models.architecture import Architecture
 from scratchconv.models.network import Network, Settings
-from scratchconv.nn import LocallyConnected2d
+from scratchconv.nn import LargeKernelConv2d, LocallyConnected2d
 
 Kind = Literal["conv", "local", "weight", "fc", "weight-even"]
 KINDS: tuple[Kind, ...] = ("conv", "local", "weight", "fc", "weight-even")
@@ -92,7 +92,11 @@ def _stage_layers(kind: Kind, number: int, stage: _Stage) -> dict[str, nn.Module
     if kind in ("weight", "weight-even"):
         (above, below), (left, right) = (_padding(side) for side in after[1:])
         padding = nn.ZeroPad2d((left, right, above, below))
-        return {f"pad{number}": padding, conv: nn.Conv2d(before[0], after[0], before[1:]), **relu}
+        return {
+            f"pad{number}": padding,
+            conv: LargeKernelConv2d(before[0], after[0], before[1:]),
+            **relu,
+        }
     return {conv: nn.Linear(math.prod(before), math.prod(after)), **relu}
 
 

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from scratchconv import data, models, optim, pruning, sparse
 from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import gpu
+from scratchconv.nn import LargeKernelConv2d
 from scratchconv.training import samples
+from scratchconv.training.collapse import EmptiedBy
 from scratchconv.training.config import RunConfig
 from scratchconv.training.connections import Connections, given_masks, read_connections
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
@@ -59,6 +61,15 @@ class Setup:
     def regularised(self) -> bool:
         """Whether an ℓ1 term is at work, which decides what a collapse is blamed on."""
         return self.lam > 0 or self.lam_first > 0
+
+    @property
+    def emptied_by(self) -> EmptiedBy:
+        """What to blame for units without weights."""
+        if self.connections is not None:
+            return "connections"
+        if self.pruning is not None:
+            return "pruning"
+        return "penalty" if self.regularised else "steps"
 
     def evaluation_batches(self, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of `validation` or `test`, in order and unaugmented."""
@@ -149,7 +160,7 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
-    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim >= 2)
+    weights = sum(weight.numel() for weight in pruning.prunable_weights(model).values())
     before = before or {}
     precision = resolve_precision(before.get("precision") or config.precision, device, weights)
     timed = before.get("switch_at") if device.type == "cpu" else None
@@ -234,9 +245,12 @@ def _faster_channels_last(model: nn.Module) -> bool:
     """Whether convolutions read channel by channel of a pixel, which small ones are faster at.
 
     Measured on two AVX-512 cores at batch 512: d-conv and resnet18 gain a fifth to a quarter,
-    s-conv gains half in bf16 at 8 channels and loses a quarter at 32.
+    s-conv gains half in bf16 at 8 channels and loses a quarter at 32. Kernels as large as the
+    image lose, up to several times.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if any(isinstance(layer, LargeKernelConv2d) for layer in layers):
+        return False
     return any(max(layer.kernel_size) <= 3 or layer.out_channels < 16 for layer in layers)
 
 
