@@ -14,7 +14,9 @@ from torch import nn
 from scratchconv import models
 from scratchconv.errors import InvalidArgument
 from scratchconv.nn import LocallyConnected2d
+from scratchconv.optim import BetaLasso, param_groups
 from scratchconv.prediction import CompactNetwork, compact
+from scratchconv.sparse import sparsify
 
 FIXTURES = settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -245,6 +247,25 @@ def test_hooks_are_refused(network):
 def test_mean_and_std_that_cannot_be(network, mean, std, message):
     with pytest.raises(InvalidArgument, match=message):
         compact(network(), mean=mean, std=std)
+
+
+@pytest.mark.parametrize("name", ["s-fc", "3-fc", "d-fc"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_model_under_the_sparse_engine_is_what_it_is_without(network, name, compressed):
+    model = network(name)
+    plain = compact(copy.deepcopy(model))
+    optimizer = BetaLasso(param_groups(model, lam=1e-4), lr=0.1)
+    engine = sparsify(model, optimizer, mode="sparse")
+    assert engine.layers
+    for layer in engine.layers.values():
+        layer.compress() if compressed else layer.decompress()
+    taken = compact(model)
+    assert len(taken.layers) == len(plain.layers)
+    for ours, its in zip(taken.layers, plain.layers, strict=True):
+        np.testing.assert_array_equal(ours.matrix.to_dense(), its.matrix.to_dense())
+        np.testing.assert_array_equal(ours.bias, its.bias)
+        assert ours.relu == its.relu
+    assert all(layer.compressed == compressed for layer in engine.layers.values())
 
 
 def test_a_module_that_stands_twice_is_applied_twice():

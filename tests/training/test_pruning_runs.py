@@ -49,6 +49,12 @@ def test_a_run_in_slices_is_the_run_in_one_go(name: str, tmp_path: Path) -> None
     assert sum(int(mask.sum()) for mask in masks) == round(0.1 * sum(m.numel() for m in masks))
 
 
+def test_units_without_weights_are_blamed_on_the_density(tmp_path: Path) -> None:
+    run = train(config(pruning="random", density=0.003, epochs=1), tmp_path)
+    (warning, *_) = run.metrics[0]["warnings"]
+    assert "have lost all their weights. --pruning left them none: try a larger" in warning
+
+
 def test_snip_chooses_by_the_seed_alone(tmp_path: Path) -> None:
     """Not by what the process drew before (dropout is at work), nor by the precision."""
     masks = []

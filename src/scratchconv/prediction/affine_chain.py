@@ -16,6 +16,7 @@ from torch import nn
 from scratchconv.errors import InvalidArgument
 from scratchconv.models import Network, modules_in_order
 from scratchconv.nn import LocallyConnected2d, UnitBatchNorm2d
+from scratchconv.sparse import plain_class
 
 Float64Array = NDArray[np.float64]
 
@@ -76,7 +77,8 @@ def _applied_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, 
 
 def _is(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether it is of one of these kinds and computes what they do; subclasses may not."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
+    own = plain_class(module)
+    return any(issubclass(own, kind) and own.forward is kind.forward for kind in kinds)
 
 
 class _Reader:

@@ -4,8 +4,8 @@
 non-zeros, and lets `BetaLasso` train them by the same algorithm at the cost of what is left.
 """
 
-from scratchconv.sparse.engine import Engine, sparsify
+from scratchconv.sparse.engine import Engine, plain_class, sparsify
 from scratchconv.sparse.linear import SparseLinear
 from scratchconv.sparse.switching import SwitchAt
 
-__all__ = ["Engine", "SparseLinear", "SwitchAt", "sparsify"]
+__all__ = ["Engine", "SparseLinear", "SwitchAt", "plain_class", "sparsify"]

@@ -55,15 +55,12 @@ class Engine:
             if not layer.replaced:  # another weight stands there, and is dense
                 layer.decompress()
             self.optimizer.defer(layer.values, None)
-            if layer.batch_norm is not None:
-                layer.batch_norm.__class__ = nn.BatchNorm1d
-            if layer.relu is not None:
-                layer.relu.__class__ = nn.ReLU
-            if layer.dropout is not None:
-                layer.dropout.__class__ = nn.Dropout
+            for module in (layer.batch_norm, layer.relu, layer.dropout):
+                if module is not None:
+                    module.__class__ = plain_class(module)  # type: ignore[assignment]
             for name in _ATTRIBUTES:
                 layer.__dict__.pop(name, None)
-            layer.__class__ = nn.Linear  # type: ignore[assignment]
+            layer.__class__ = plain_class(layer)  # type: ignore[assignment]
         self.layers, self.steps = {}, {}
         return self.model
 
@@ -98,6 +95,16 @@ class Engine:
 
 
 _ATTRIBUTES = ("_form", *Followers._fields, "input_gradient_wanted", "_gradients", "_owner")
+
+
+def plain_class(module: nn.Module) -> type[nn.Module]:
+    """Its class, or the one it had before `sparsify` took it over: in evaluation they compute the
+    same, taken all together.
+    """
+    kind = type(module)
+    if kind.__module__.startswith(f"{__package__}."):
+        kind = next(base for base in kind.__mro__ if base.__module__.startswith("torch."))
+    return kind
 
 
 def sparsify(

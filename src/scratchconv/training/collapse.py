@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from scratchconv.errors import Collapse
 
 # Half of the units of a layer gone is far beyond what sparsity that helps looks like.
 _ALARMING = 0.5
 
-_REMEDY = "λ is the likely cause: try a half or a third of it, or a smaller learning rate"
+EmptiedBy = Literal["penalty", "pruning", "connections", "steps"]
+"""What takes all weights of a unit: λ, `--pruning`, `--connections-from`, or steps too long."""
+
+_REMEDIES: dict[EmptiedBy, str] = {
+    "penalty": "λ is the likely cause: try a half or a third of it, or a smaller learning rate",
+    "pruning": "--pruning left them none: try a larger --density, or another --density-by",
+    "connections": "--connections-from may have given them none: then they stay so",
+    "steps": "a smaller learning rate may help",
+}
 
 
 def new_warnings(
-    layers: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], *, regularised: bool
+    layers: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], *, by: EmptiedBy
 ) -> list[str]:
     """What has become alarming in `layers` since the epoch `before` (empty at the start).
 
@@ -22,7 +30,7 @@ def new_warnings(
     with the epoch before, so that a lasting state is told once and a resumed run tells the same.
     """
     known = {layer["name"]: _state(layer) for layer in before}
-    cause = _REMEDY if regularised else "a smaller learning rate may help"
+    cause = _REMEDIES[by]
     found = []
     for layer in layers:
         state = _state(layer)

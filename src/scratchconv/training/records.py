@@ -42,9 +42,7 @@ def epoch_metrics(
         "dense_gradients": _dense_gradients(setup, before["step"] if before else 0, step),
         # A local or convolutional layer's spread is given by its kernel: measured at the end.
         "spread": _spread(setup, first.weight) if isinstance(first, nn.Linear) else None,
-        "warnings": new_warnings(
-            layers, before["layers"] if before else [], regularised=setup.regularised
-        ),
+        "warnings": new_warnings(layers, before["layers"] if before else [], by=setup.emptied_by),
     }
 
 
