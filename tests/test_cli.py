@@ -210,6 +210,10 @@ def test_a_run_is_exported_and_predicts_as_it_was_trained(run, tmp_path):
     assert accuracy == load_run(out).result["test_accuracy"]
 
     assert_error(run("export", out, "--out", file), "exists", "--overwrite")
+    (out / "result.json").unlink()
+    status, _, told = run("export", out, "--out", file, "--overwrite")
+    assert status == 0
+    assert f"{out} is not finished (2 of 2 epochs are recorded)" in told
     assert_error(run("export", out, "--out", tmp_path / "net.pt"), ".safetensors or .onnx")
     assert_error(run("export", tmp_path / "none", "--out", tmp_path / "n.onnx"), "run directory")
     permuted = tmp_path / "permuted"

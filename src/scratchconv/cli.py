@@ -176,7 +176,8 @@ def export(
     """
     if out.suffix not in (".safetensors", ".onnx"):
         raise InvalidArgument(f"--out {out}: must end in .safetensors or .onnx")
-    config = load_run(run).config
+    trained = load_run(run)
+    config = trained.config
     if config["permute"] is not None:
         raise InvalidArgument(f"{run} was trained on permuted pixels: it would misread any image")
     dataset = load_dataset(run, data_dir)
@@ -189,6 +190,13 @@ def export(
     else:
         prediction.export(model, out, overwrite=overwrite, mean=mean, std=std)
     print(f"wrote {out} ({out.stat().st_size:,} bytes)")
+    if trained.result is None:
+        done = len(trained.metrics)
+        print(
+            f"{run} is not finished ({done} of {config['epochs']} epochs are recorded): these are"
+            " the weights of its newest checkpoint",
+            file=sys.stderr,
+        )
 
 
 def bench(config: BenchOptions, out: Path, overwrite: bool = False) -> None:

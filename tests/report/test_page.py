@@ -128,6 +128,24 @@ def test_checkpoint_that_cannot_be_used(make_run, tmp_path, damage):
     assert "Filters unavailable: " in written([run], tmp_path / "report.html")
 
 
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("resolved", {"alpha": 10**15}),
+        ("resolved", {"image": [3, 10**12, 10**12]}),
+        ("config", {"dropout": 3.0}),
+        ("config", {"model": "resnet18", "kernel_size": "three"}),
+        ("config", {"model": "no-such-network"}),
+    ],
+)
+def test_a_network_that_cannot_be_is_told_in_its_place(make_run, tmp_path, part, changes):
+    run = make_run("a")
+    written_before = json.loads((run / "config.json").read_text())
+    written_before[part].update(changes)
+    (run / "config.json").write_text(json.dumps(written_before))
+    assert "Filters unavailable: " in written([run], tmp_path / "report.html")
+
+
 def test_existing_file_is_kept_unless_asked(make_run, tmp_path):
     out = tmp_path / "report.html"
     out.write_text("mine")

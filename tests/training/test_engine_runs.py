@@ -120,6 +120,9 @@ def test_an_unknown_engine_is_refused_with_the_choices():
         RunConfig(**SMALL, engine="spares").check()
     with pytest.raises(InvalidArgument, match="--regrowth 0"):
         RunConfig(**SMALL, regrowth=0).check()
+    for engine in ("dense", "torch"):
+        with pytest.raises(InvalidArgument, match="--regrowth 10 is of compressed layers"):
+            RunConfig(**SMALL, engine=engine, regrowth=10).check()
 
 
 def test_zeros_return_at_every_kth_step_only(tmp_path):

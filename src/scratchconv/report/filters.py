@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scratchconv import analysis, data, models, training
 from scratchconv.analysis import FilterSelection
-from scratchconv.errors import RunDirectoryError
+from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.report.record import Record
 from scratchconv.report.wording import finite, grouped, plural
 
@@ -49,11 +49,11 @@ def load_filters(record: Record) -> Filters:
     Raises RunDirectoryError, in one line, where there is no checkpoint or none that fits.
     """
     weights = training.load_weights(record.directory)
-    with torch.device("meta"):  # no memory and no time for weights that are replaced at once
-        model = _network(record)
     try:
+        with torch.device("meta"):  # no memory and no time for weights that are replaced at once
+            model = _network(record)
         model.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
+    except (InvalidArgument, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise RunDirectoryError(
             f"the checkpoint of {record.directory} does not fit {record.model} ({reason})"

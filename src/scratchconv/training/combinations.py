@@ -25,6 +25,13 @@ def _check_method(config: RunConfig) -> None:
             f"--engine {config.engine} trains by beta-lasso only, not by {config.method}:"
             " leave --engine away"
         )
+    if config.regrowth != 1 and (
+        config.method != "beta-lasso" or config.engine in ("dense", "torch")
+    ):
+        raise InvalidArgument(
+            f"--regrowth {config.regrowth} is of compressed layers, which --method beta-lasso with"
+            " --engine auto or sparse makes: leave it away"
+        )
     if config.alpha is None and config.params is None:
         raise InvalidArgument(
             "the size of the network is missing: give --alpha (say 8) or --params (say 25.6e6)"
