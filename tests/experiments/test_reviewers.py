@@ -276,7 +276,3 @@ def test_a_row_without_a_finished_run_says_why():
 
 def test_cells():
     assert cells.mean_accuracy([record(50), FAILED]) == 50
-    assert (
-        cells.chosen(record(1, method="lasso", lam=1e-5)) == "rate 0.1, λ first 1e-05, rest 1e-05"
-    )
-    assert cells.chosen(record(1)) == "rate 0.1, momentum 0.9, weight decay 0.0005"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scratchconv.experiments import figures
+from scratchconv.experiments import chosen_settings, figures
 from scratchconv.experiments.ee411.table1 import ROWS, Row, runs
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.finished_runs import finished_runs
@@ -102,7 +102,12 @@ def table(found: Found, data: str) -> Table:
     ]
     theirs = (wording.percent(figure3.published_density(data, layer)) for layer in range(3))
     rows.append(("the paper's S-FC, β = 50", *theirs))
-    return Table(f"Weights left at the end, {data}", ("training", *_LAYERS), tuple(rows))
+    return Table(
+        f"Weights left at the end, {data}",
+        ("training", *_LAYERS),
+        tuple(rows),
+        note=chosen_settings.note(found.values()),
+    )
 
 
 def _method(row: Row) -> str:

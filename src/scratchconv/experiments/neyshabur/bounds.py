@@ -23,6 +23,7 @@ from scratchconv.analysis import (
     encode,
     generalisation_bound,
 )
+from scratchconv.experiments import chosen_settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.neyshabur.table2_runs import table2_records
 from scratchconv.lab import Lab, Outcome, RunRecord, Table
@@ -150,7 +151,8 @@ def bounds_table(data: str, records: dict[str, RunRecord]) -> Table:
         " include biases and BatchNorm, on which the outputs depend; ‖w‖₀ leaves out S-LOCAL's"
         " weights on padding, on which they do not. A convolution's kernel is coded once, by every"
         " code: S-CONV's sharing is given, S-FC's is found. Each bound holds by itself; for all"
-        f" {len(rows)} to hold together, each needs {(len(rows) - 1).bit_length()} bits more.",
+        f" {len(rows)} to hold together, each needs {(len(rows) - 1).bit_length()} bits more."
+        f" {chosen_settings.note(records.values())}",
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scratchconv import published
-from scratchconv.experiments import settings
+from scratchconv.experiments import chosen_settings, settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import (
     draw_ours,
@@ -178,6 +178,13 @@ def table(found: Found) -> Table:
         "Accuracy by size",
         ("network", "data", "weights", "training: ours", "the paper", "test: ours", "the paper"),
         tuple(rows),
+        note=chosen_settings.note(
+            record
+            for by_model in found.values()
+            for curve in by_model.values()
+            for records in curve.values()
+            for record in records
+        ),
     )
 
 

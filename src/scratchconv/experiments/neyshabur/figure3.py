@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.ticker import NullFormatter
 
 from scratchconv import models, published
+from scratchconv.experiments import chosen_settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import (
     INK,
@@ -172,7 +173,8 @@ def table(found: dict[str, RunRecord]) -> Table:
         columns,
         tuple(rows),
         note="The paper's shares are of an S-FC of α = 230 with 25α hidden units, as its reference"
-        " lines have it; it does not say what the curves belong to.",
+        " lines have it; it does not say what the curves belong to."
+        f" {chosen_settings.note(found.values())}",
     )
 
 

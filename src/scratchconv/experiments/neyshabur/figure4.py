@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
+from scratchconv.experiments import chosen_settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import INK, MUTED, new_figure
 from scratchconv.experiments.neyshabur.table2_runs import table2_records
@@ -123,7 +124,8 @@ def table(found: dict[str, list[RunRecord]]) -> Table:
         note="Spread: how far a filter's weights lie from their centre (root mean square), as a"
         " share of a uniform filter's; the median over units. Shuffled: each unit's weights at"
         " random pixels, the spread that their number alone would give. S-LOCAL's weights on the"
-        " border's padding count, as in the paper.",
+        " border's padding count, as in the paper."
+        f" {chosen_settings.note(record for records in found.values() for record in records)}",
     )
 
 

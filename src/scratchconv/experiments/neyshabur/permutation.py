@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
+from scratchconv.experiments import chosen_settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
 from scratchconv.experiments.finished_runs import finished_runs
@@ -135,7 +136,8 @@ def table(found: Found) -> Table:
         tuple(rows),
         note=f"n = {fewest}{plural(max(counts), 'seed')} each, ± their standard deviation; the"
         " interval is Welch's, of the difference of means. All permuted runs have one permutation."
-        " Settings were chosen on images as they are.",
+        " Settings were chosen on images as they are."
+        f" {chosen_settings.note(record for pair in pairs for record in pair.plain)}",
     )
 
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from scratchconv import models, published
-from scratchconv.experiments import settings
+from scratchconv.experiments import chosen_settings, settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.mean_difference import MeanDifference, mean_difference
@@ -120,7 +120,7 @@ def kept_table(found: Found) -> Table:
                     network,
                     _method(method),
                     data,
-                    _chosen(records[0]),
+                    chosen_settings.in_words(records[0]),
                     f"{kept:,.0f}",
                     wording.percent(density),
                     percent([record.accuracy("train") for record in records]),
@@ -216,14 +216,6 @@ def _difference(ours: list[RunRecord], theirs: list[RunRecord]) -> MeanDifferenc
 
 def _mean(records: list[RunRecord]) -> float:
     return statistics.mean(record.accuracy() for record in records)
-
-
-def _chosen(record: RunRecord) -> str:
-    rate = record.setting("lr")
-    if record.setting("method") == "sgd":
-        momentum, decay = record.setting("momentum"), record.setting("weight_decay")
-        return f"rate {rate:g}, momentum {momentum:g}, weight decay {decay:g}"
-    return f"rate {rate:g}, λ first {record.setting('lam_first'):g}, rest {record.setting('lam'):g}"
 
 
 def _method(method: str) -> str:

@@ -16,16 +16,6 @@ def mean_accuracy(records: Sequence[RunRecord], split: str = "test") -> float:
     return statistics.mean(values) if values else math.nan
 
 
-def chosen(record: RunRecord) -> str:
-    """The settings of a run that are chosen on validation data, in words."""
-    rate = f"rate {record.setting('lr'):g}"
-    if "lasso" in record.setting("method"):
-        first, rest = record.setting("lam_first"), record.setting("lam")
-        return f"{rate}, λ first {rest if first is None else first:.3g}, rest {rest:.3g}"
-    momentum, decay = record.setting("momentum"), record.setting("weight_decay")
-    return f"{rate}, momentum {momentum:g}, weight decay {decay:g}"
-
-
 def weights(count: float) -> str:
     """A count of weights, `33,737`."""
     return f"{count:,.0f}"

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from scipy.stats import studentized_range
 
 from scratchconv import published
-from scratchconv.experiments import settings
+from scratchconv.experiments import chosen_settings, settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.finished_runs import finished
 from scratchconv.experiments.half_size import half_alpha, half_length, half_size
@@ -244,7 +244,7 @@ def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> T
                 percent(point.accuracies()),
                 percent(point.accuracies("train")),
                 wording.percent(left / point.size),
-                cells.chosen(records[0]),
+                chosen_settings.in_words(records[0]),
                 str(len(records)),
             )
         )

@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from scratchconv.errors import ScratchconvError
-from scratchconv.experiments import settings
+from scratchconv.experiments import chosen_settings, settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.finished_runs import finished
 from scratchconv.experiments.half_size import half_size
@@ -99,7 +99,7 @@ def table(found: Found, data: str) -> Table:
                 wording.percent(left / size),
                 cells.weights(first),
                 mean_and_deviation(spread),
-                cells.chosen(records[0]),
+                chosen_settings.in_words(records[0]),
                 str(len(records)),
             )
         )

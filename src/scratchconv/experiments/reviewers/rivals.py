@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scratchconv.errors import ScratchconvError
-from scratchconv.experiments import settings
+from scratchconv.experiments import chosen_settings, settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.finished_runs import finished
 from scratchconv.experiments.half_size import half_size
@@ -183,7 +183,7 @@ def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
                 training,
                 f"{row.inference_flops():.2e}",
                 cells.seconds(row.records),
-                cells.chosen(row.records[0]),
+                chosen_settings.in_words(row.records[0]),
                 str(len(row.records)),
             )
         )

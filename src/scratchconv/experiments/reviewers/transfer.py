@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from scratchconv.errors import ScratchconvError
-from scratchconv.experiments import settings
+from scratchconv.experiments import chosen_settings, settings
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.half_size import half_size
@@ -158,7 +158,7 @@ def table(data: str, target: Target) -> Table:
                 percent(row.accuracies("train")),
                 cells.weights(left),
                 f"{left / units:,.1f}",
-                cells.chosen(row.finished()[0]),
+                chosen_settings.in_words(row.finished()[0]),
                 str(len(row.finished())),
             )
         )
