@@ -65,7 +65,7 @@ def test_pictures_are_of_the_three_layers_and_the_three_networks(made):
         "β = 0",
         "β = 1",
         "β = 50",
-        "the paper's S-FC, β = 50",
+        "Neyshabur 2020, S-FC, β = 50",
     ]
     assert counts.rows[0][1] == "4,096 (100\u00a0%)"
     assert counts.rows[-1][1:] == ("0.069\u00a0%", "1.21\u00a0%", "61.8\u00a0%")
@@ -143,7 +143,16 @@ def test_sentences_keep_what_cannot_be_told_to_themselves():
     ranked, size = table1.verdict("cifar10", records, _THEIRS)
     assert "S-FC β = 50 58.9" in ranked
     assert "S-FC 58.0" not in ranked
+    assert "; without a finite loss S-FC; one training each" in ranked
     assert "points from ours" in size
+    near = {key: {**of, "cifar10": of["cifar10"]} for key, of in _THEIRS.items()}
+    near["s-fc/beta-lasso-50"]["cifar10"] = near["s-fc/sgd"]["cifar10"] + 1
+    apart = {"s-fc/sgd": 58, "s-fc/beta-lasso-50": 60, "3-fc/sgd": 40, "small": 10}
+    _, gain, _ = table1.verdict("cifar10", _records(apart), near)
+    assert "the report's numbers, which are rounded, are too near each other to tell (+1)." in gain
+    gone = dict.fromkeys(table1.ROWS, RunRecord("f", {}, {}, {}, failure="the loss is nan"))
+    none = table1.verdict("cifar10", gone, _THEIRS)
+    assert none == ["cifar10: no training ended with a finite loss."]
     text = table1.table({"cifar10": records}, _THEIRS).markdown()
     assert "| S-FC | SGD | – | no finite loss |" in text
 
@@ -188,3 +197,6 @@ def test_figure_1_says_what_is_left_and_where_it_grew():
         "cifar10: stretches of epochs over which first-layer weights rise by more than 10 %:"
         " β = 50 (1)."
     )
+    alike = dict.fromkeys(figure1.LINES, _counted(1000, [1000, 1000]))
+    left, _ = figure1.sentences(alike, "cifar10")
+    assert left.endswith("β = 50 100\u00a0%.")

@@ -131,6 +131,9 @@ def test_rivals_are_ranked_and_the_gap_has_the_sign_it_has():
         in first
     )
     assert "RigL 61.00, β-LASSO 55.00, random 50.00" in ranked
+    level = _row("β-LASSO", record(60, 18), record(62, 18))
+    first, *_ = rivals.verdict(level, dense, [random, rigl], 1000)
+    assert first.startswith("β-LASSO is number 1, with 1\u00a0other, of 3 at equal density")
 
 
 def test_a_row_that_is_cut_takes_its_numbers_from_after_the_cut():
@@ -174,7 +177,7 @@ def _points(values: list[float], method: str = "SGD") -> list[length_and_width.P
     ],
 )
 def test_a_double_descent_is_named_where_there_is_one(values, said):
-    (sentence,) = length_and_width.described(_points(values), lambda p: p.epochs, "epochs")
+    sentence, _ = length_and_width.described(_points(values), lambda p: p.epochs, "epochs")
     assert said in sentence
     assert f"Training accuracy lies between {min(values):.2f} and {max(values):.2f}" in sentence
     assert "none of them fits the data" in sentence
@@ -188,19 +191,29 @@ def test_a_fall_within_what_seeds_differ_by_is_none():
         ]
 
     noisy = points((50, 52), (60, 62), (59, 61), (63, 65))  # deviation √2, errors of means 1
-    (sentence,) = length_and_width.described(noisy, lambda p: p.epochs, "epochs")
+    sentence, _ = length_and_width.described(noisy, lambda p: p.epochs, "epochs")
     assert "never falls" in sentence
     # Neighbours differ by less than that, the ends of the slope do not.
     slope = points((60, 60.7), (58.9, 59.6), (57.8, 58.5), (62, 62.7))
-    (sentence,) = length_and_width.described(slope, lambda p: p.epochs, "epochs")
+    sentence, _ = length_and_width.described(slope, lambda p: p.epochs, "epochs")
     assert "it falls from 10 to 30 (−2.20), and rises again" in sentence
-    (sentence,) = length_and_width.described(
+    sentence, _ = length_and_width.described(
         [replace(point, records=point.records[:1]) for point in slope], lambda p: p.epochs, "epochs"
     )
     assert "one seed each, so that nothing can be said of a fall" in sentence
     steady = points((51, 51.1), (61, 61.1), (60, 60.1), (64, 64.1))
-    (sentence,) = length_and_width.described(steady, lambda p: p.epochs, "epochs")
+    sentence, _ = length_and_width.described(steady, lambda p: p.epochs, "epochs")
     assert "it falls from 20 to 30 (−1.00), and rises again" in sentence
+
+
+def test_seeds_that_never_differ_and_a_method_without_runs_say_so():
+    tied = [
+        length_and_width.Point("SGD", 10 * k, 8, (record(value), record(value)))
+        for k, value in enumerate((50, 50.02, 50.01, 50.03), start=1)
+    ]
+    sgd, ours = length_and_width.described(tied, lambda p: p.epochs, "epochs")
+    assert "no seed differs from another, so that nothing can be said of a fall" in sgd
+    assert ours == "β-LASSO, β = 50: too few runs by epochs ended with a finite loss to compare."
 
 
 def test_lengths_and_widths_are_those_of_the_scale():

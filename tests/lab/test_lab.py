@@ -348,6 +348,21 @@ def test_two_labs_at_one_experiment_keep_each_other_s_records(tmp_path):
     assert len(read_records(tmp_path / "first" / FILE)) == 2
 
 
+def test_an_experiment_s_own_record_stands_before_a_later_one_of_another(tmp_path):
+    first = new_lab(tmp_path)
+    config = first.config("3-fc", "cifar10")
+    made = first.train({"one": config})["one"]
+    file = tmp_path / "first" / FILE
+    file.write_text(file.read_text().replace(str(made.started), "2020-01-01T00:00:00+00:00"))
+    own = read_records(file)[made.key]
+    shutil.rmtree(tmp_path / "runs")
+    # Made again, for its weights.
+    other = new_lab(tmp_path, "second").train({"one": config}, weights=True)["one"]
+    assert other.started > own.started
+    assert new_lab(tmp_path).train({"one": config})["one"] == own
+    assert new_lab(tmp_path, "second").train({"one": config})["one"] == other
+
+
 def test_a_missing_record_is_said_in_a_line_with_the_remedy(tmp_path):
     lab = new_lab(tmp_path)
     lab.train({"one": lab.config("3-fc", "cifar10")})

@@ -6,6 +6,7 @@ from scratchconv.lab.exhibits import (
     Picture,
     Table,
     accuracy_cell,
+    how_many,
     mean_and_deviation,
     percent,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "RunRecord",
     "Table",
     "accuracy_cell",
+    "how_many",
     "mean_and_deviation",
     "percent",
     "provenance",

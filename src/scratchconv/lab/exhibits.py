@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -81,6 +81,12 @@ def mean_and_deviation(values: Sequence[float], form: str = "{:.2f}") -> str:
         return MISSING
     mean = form.format(statistics.mean(values))
     return mean if len(values) == 1 else f"{mean} ± {form.format(statistics.stdev(values))}"
+
+
+def how_many(trials: Iterable[Sequence[object]]) -> str:
+    """The trials of several networks as a cell: `3`, or `2 to 3` where some failed."""
+    counts = sorted({len(of) for of in trials})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def percent(values: Sequence[float]) -> str:

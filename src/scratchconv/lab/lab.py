@@ -158,6 +158,7 @@ class Lab:
             known = self._known.get(record.key, [])
             record = reduce(merged, known, record)
             self._known[record.key] = [record, *known]
+            self._kept[record.key] = record
             self.used[record.key] = record
             self.write()
             self.progress.finished(record)
@@ -252,8 +253,15 @@ class Lab:
         return finished and not self._has_weights(config)
 
     def _recorded(self, key: str, measures: Sequence[str], epochs: bool) -> RunRecord | None:
-        """A record that has all that is asked of the run; raises where all are other versions'."""
+        """A record that has all that is asked of the run; raises where all are other versions'.
+
+        The experiment's own before those that others made later: a page is what the records beside
+        it say.
+        """
         known = self._known.get(key, [])
+        own = self._kept.get(key)
+        if own is not None:
+            known = sorted(known, key=lambda record: not same_run(record, own))
         taken = [record for record in known if self._may_take(record)]
         if known and not taken:
             raise self._other_version(known[0])

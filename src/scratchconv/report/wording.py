@@ -127,8 +127,10 @@ def z_score(value: float | None) -> str:
 
 
 def fixed(value: float | None, decimals: int = 2) -> str:
-    """A number to so many decimals, with a true minus sign."""
-    return MISSING if value is None else f"{value:.{decimals}f}".replace("-", "−")
+    """A number to so many decimals, with a true minus sign; what rounds to zero has none."""
+    if value is None:
+        return MISSING
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def signed(value: float, decimals: int = 2) -> str:

@@ -41,11 +41,13 @@ def sentences(found: Found, data: str) -> list[str]:
     """What is left of the first layer by each method, and which of them keeps least."""
     left = {row: density(record, 0) for row, record in found.items()}
     said = ", ".join(f"{_method(row)} {wording.percent(left[row])}" for row in found)
-    least = min(left, key=lambda row: left[row])
+    fewest = min(left.values())
+    least = [_method(row) for row in left if left[row] == fewest]
+    by = f"; least by {least[0]}" if len(least) == 1 else ""
     bursts = {row: len(figure3.bursts(*figure3.curve(record, 0))) for row, record in found.items()}
     growing = [f"{_method(row)} ({count})" for row, count in bursts.items() if count]
     return [
-        f"{data}: of the first layer are left {said}; least by {_method(least)}.",
+        f"{data}: of the first layer are left {said}{by}.",
         f"{data}: stretches of epochs over which first-layer weights rise by more than 10 %:"
         f" {', '.join(growing) or 'none'}.",
     ]
@@ -101,7 +103,7 @@ def table(found: Found, data: str) -> Table:
         for row, record in found.items()
     ]
     theirs = (wording.percent(figure3.published_density(data, layer)) for layer in range(3))
-    rows.append(("the paper's S-FC, β = 50", *theirs))
+    rows.append(("Neyshabur 2020, S-FC, β = 50", *theirs))
     return Table(
         f"Weights left at the end, {data}",
         ("training", *_LAYERS),

@@ -124,7 +124,7 @@ def table(found: dict[str, list[RunRecord]]) -> Table:
         note="Spread: how far a filter's weights lie from their centre (root mean square), as a"
         " share of a uniform filter's; the median over units. Shuffled: each unit's weights at"
         " random pixels, the spread that their number alone would give. S-LOCAL's weights on the"
-        " border's padding count, as in the paper."
+        " border's padding count, as in Neyshabur 2020."
         f" {chosen_settings.note(record for records in found.values() for record in records)}",
     )
 

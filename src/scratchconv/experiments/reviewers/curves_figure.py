@@ -59,4 +59,10 @@ def curves_figure(panels: Sequence[Panel], *, title: str, name: str, description
         axes.xaxis.set_minor_locator(NullLocator())
         figures.label_axes(axes, x=panel.x, y="accuracy (%)")
     figures.legend_below(figure, columns=3)
-    return Picture.of(figure, title=title, name=name, description=description)
+    return Picture.of(
+        figure,
+        title=title,
+        name=name,
+        description=description,
+        note="Points are means over seeds, bars their standard deviation where there are several.",
+    )

@@ -151,6 +151,9 @@ def described(points: Sequence[Point], where: Callable[[Point], int], unit: str)
     for method in METHODS:
         mine = [point for point in points if point.method == method]
         if len(mine) < 2:
+            sentences.append(
+                f"{method}: too few runs by {unit} ended with a finite loss to compare."
+            )
             continue
         means = [cells.mean_accuracy(point.records) for point in mine]
         errors = [
@@ -163,6 +166,8 @@ def described(points: Sequence[Point], where: Callable[[Point], int], unit: str)
         fall = _fall(means, errors)
         if not freedom:
             shape = "one seed each, so that nothing can be said of a fall"
+        elif not deviation:
+            shape = "no seed differs from another, so that nothing can be said of a fall"
         elif fall is None:
             shape = "it never falls by more than seeds differ: no double descent is seen"
         else:
@@ -263,7 +268,8 @@ def table(points: Sequence[Point], title: str, theirs: Mapping[str, float]) -> T
     if theirs:
         note = (
             f"The paper's S-FC (256 M weights) by SGD, CIFAR-10: {theirs['cifar10_400']:g} % after"
-            f" 400 epochs, {theirs['cifar10_4000']:g} % after 4000."
+            f" 400 epochs, {theirs['cifar10_4000']:g} % after 4000, with augmentation (Fast"
+            " AutoAugment); ours have none."
         )
     return Table(title, columns, tuple(rows), note)
 
@@ -279,7 +285,7 @@ def _picture(
             [_curve(by_length, method, lambda point: point.epochs) for method in METHODS],
             [(value, str(value)) for value in sorted({*epochs, *_PUBLISHED})],
             [(value, theirs[f"cifar10_{value}"]) for value in _PUBLISHED],
-            "the paper, 256 M weights, SGD: test",
+            "the paper, 256 M weights, augmented, SGD: test",
         ),
         Panel(
             f"weights of the network (log scale), {by_width[0].epochs} epochs",

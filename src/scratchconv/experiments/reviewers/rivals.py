@@ -119,6 +119,8 @@ def reproduce(lab: Lab) -> Outcome:
     rivals = _rows(lab, pruned | penalised, dict.fromkeys(penalised, density))
     found = [row for row in rivals if row.records]
     failed = [row.method for row in rivals if not row.records]
+    if not found:
+        raise ScratchconvError("no run of any rival ended with a finite loss")
     sentences = verdict(ours, dense, found, size)
     if failed:
         sentences.append(f"No run of {', '.join(failed)} ended with a finite loss.")
@@ -144,7 +146,11 @@ def reproduce(lab: Lab) -> Outcome:
 def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str]:
     """Who is ahead, by how much, and at what cost, in words."""
     rows = sorted([ours, *rivals], key=lambda row: -statistics.mean(row.accuracies()))
-    place, best = rows.index(ours) + 1, next(row for row in rows if row is not ours)
+    best = next(row for row in rows if row is not ours)
+    means = [statistics.mean(row.accuracies()) for row in rivals]
+    own = statistics.mean(ours.accuracies())
+    place, alike = 1 + sum(mean > own for mean in means), means.count(own)
+    shared = f", with {wording.plural(alike, 'other')}," if alike else ""
     kept = [row.nonzeros() / size for row in rivals]
     between = dict.fromkeys((wording.percent(min(kept)), wording.percent(max(kept))))
     said = ", ".join(f"{row.method} {statistics.mean(row.accuracies()):.2f}" for row in rows)
@@ -153,8 +159,8 @@ def verdict(ours: Row, dense: Row, rivals: Sequence[Row], size: int) -> list[str
     cheapest = [row for row in rivals if row.training_flops() == least]
     names = wording.listed([row.method for row in cheapest])
     return [
-        f"β-LASSO is number {place} of {len(rows)} at equal density and epochs; against the best"
-        f" rival, {best.method}: {ahead}.",
+        f"β-LASSO is number {place}{shared} of {len(rows)} at equal density and epochs; against the"
+        f" best rival, {best.method}: {ahead}.",
         f"Test accuracy in percent, where β-LASSO leaves {wording.percent(ours.nonzeros() / size)}"
         f" of the weights and its rivals {' to '.join(between)}: {said}; with all of"
         f" them, by SGD: {statistics.mean(dense.accuracies()):.2f}.",

@@ -3,8 +3,8 @@
 The first layer of S-FC gets the connections that β-LASSO (β = 50) left on some dataset; new weights
 on them, and the dense rest of the network, are trained by SGD. They are of another seed: with the
 one that learned the connections they would begin as the weights these were learned from, which are
-worth something by themselves (Frankle & Carbin 2019). Compared on every dataset, run by run with
-one seed:
+worth something by themselves (Frankle & Carbin 2019). Compared on every dataset, as means over
+seeds:
 
 - native: connections learned on this dataset;
 - carried: learned on another one, by a run of the same seed;
@@ -173,7 +173,12 @@ def table(data: str, target: Target) -> Table:
         "settings",
         "seeds",
     )
-    return Table(f"Trained on {data}", columns, tuple(rows))
+    note = (
+        "Mean ± standard deviation over seeds; the interval is Welch's, of the difference of means."
+        f" Runs on given connections have seeds from {NEW_SEED} on, the others from 0: none begins"
+        " as the run did that learned the connections."
+    )
+    return Table(f"Trained on {data}", columns, tuple(rows), note)
 
 
 def _rows(

@@ -22,6 +22,7 @@ from matplotlib.image import imread
 from scratchconv import published
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.figures import INK, MUTED, new_figure
+from scratchconv.experiments.mean_difference import MeanDifference, mean_difference
 from scratchconv.experiments.zhang.attack_measures import (
     attack,
     attack_halved,
@@ -34,14 +35,16 @@ from scratchconv.experiments.zhang.image_runs import (
     attacked_sizes,
     difference,
     runs,
+    samples,
 )
 from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, mean_and_deviation
 from scratchconv.lab.lab import measured
-from scratchconv.report.wording import signed
+from scratchconv.report.wording import fixed, signed
 
 _PICTURED = ("weight", "local")
-ALIKE = 0.02
-"""Losses that differ by less count as about the same."""
+_ALIKE = 2.0
+"""Points that two of the paper's losses may differ by for nothing: of how many trials is unknown.
+"""
 
 Found = Mapping[tuple[str, Size, str], Sequence[RunRecord]]
 """Records by dataset, size and network, one a trial."""
@@ -73,15 +76,30 @@ def reproduce(lab: Lab, *, published_code: bool = False) -> Outcome:
         for network in _PICTURED
     }
     shown = lab.train({name: configs[name] for name in pictured.values()}, measure=show)
+    a_class = " a class" if published_code else ""
     pictures = [
-        picture(data, drawn[-1], {n: measured(shown[pictured[data, n]], show) for n in _PICTURED})
+        picture(
+            data,
+            f"{drawn[-1].label:,} samples{a_class}",
+            {n: measured(shown[pictured[data, n]], show) for n in _PICTURED},
+        )
         for data in lab.datasets
         if not any(shown[pictured[data, network]].failure for network in _PICTURED)
     ]
-    said = [s for data in lab.datasets for s in sentences(data, drawn, scores)]
+    said = [s for data in lab.datasets for s in sentences(data, drawn, scores, a_class)]
     return Outcome(
         (*said, difference(published_code=published_code, attacked=True)),
-        (table(scores), *pictures),
+        (
+            table(
+                scores,
+                {
+                    (data, size): samples(lab, data, size, published_code=published_code)
+                    for data in lab.datasets
+                    for size in drawn
+                },
+            ),
+            *pictures,
+        ),
     )
 
 
@@ -99,56 +117,68 @@ def published_row(data: str, size: Size, network: str) -> tuple[float, float] | 
 
 
 def loss_of(clean: float, adversarial: float) -> float:
-    """The share of right answers that the attack takes."""
-    return (clean - adversarial) / clean if clean else 0.0
+    """The share of right answers that the attack takes, in percent."""
+    return 100 * (clean - adversarial) / clean if clean else 0.0
 
 
-def sentences(data: str, drawn: Sequence[Size], scores: Scores) -> list[str]:
-    """Whether WeightNet or LocalNet is more robust, and whether samples make them so."""
+def sentences(data: str, drawn: Sequence[Size], scores: Scores, a_class: str = "") -> list[str]:
+    """Whether WeightNet or LocalNet is more robust, and whether samples make them so.
+
+    `a_class`: what a size is of, where that is not samples in all.
+    """
     said = []
-    losses: dict[tuple[int, str], tuple[float, float | None]] = {}
-    for size in drawn:
-        if not all(scores.get((data, size, network)) for network in _PICTURED):
-            continue
-        cleans = []
-        for network in _PICTURED:
-            clean, adversarial = _means(scores[data, size, network])
-            cleans.append(clean)
-            row = published_row(data, size, network)
-            losses[size.label, network] = (
-                loss_of(clean, adversarial),
-                None if row is None else loss_of(*row),
-            )
-        (weight, their_weight), (local, their_local) = (
-            losses[size.label, network] for network in _PICTURED
-        )
-        theirs = ""
-        if their_weight is not None and their_local is not None:
-            same = _compared(weight, local) == _compared(their_weight, their_local)
-            theirs = (
-                f" ({'and so' if same else 'not so'} in the paper, where it takes"
-                f" {100 * their_weight:.0f} and {100 * their_local:.0f} %)"
-            )
+    measured_at = [
+        size for size in drawn if all(scores.get((data, size, network)) for network in _PICTURED)
+    ]
+    for size in measured_at:
+        of = {network: scores[data, size, network] for network in _PICTURED}
+        lost = {network: statistics.mean(_losses(of[network])) for network in _PICTURED}
+        clean = {network: _means(of[network])[0] for network in _PICTURED}
+        apart = mean_difference(_losses(of["local"]), _losses(of["weight"]))
+        rows = [published_row(data, size, network) for network in _PICTURED]
         said.append(
-            f"{data}, {size.label:,} samples: the attack takes {100 * weight:.0f} % of WeightNet's"
-            f" right answers ({cleans[0]:.1f} %) and {100 * local:.0f} % of LocalNet's"
-            f" ({cleans[1]:.1f} %): {_compared(weight, local)}{theirs}."
+            f"{data}, {size.label:,} samples{a_class}: the attack takes"
+            f" {fixed(lost['weight'], 0)} % of WeightNet's right answers ({clean['weight']:.1f} %)"
+            f" and {fixed(lost['local'], 0)} % of LocalNet's ({clean['local']:.1f} %):"
+            f" {_who_loses_more(apart)}"
+            f"{_in_the_paper(apart, [None if row is None else loss_of(*row) for row in rows])}."
         )
-    measured_at = [size.label for size in drawn if (size.label, "weight") in losses]
     if len(measured_at) > 1:
         first, last = measured_at[0], measured_at[-1]
-        changes = ", ".join(
-            f"{NETWORKS[n]} {signed(100 * (losses[last, n][0] - losses[first, n][0]), 0)} points"
+        changes = {
+            NETWORKS[n]: mean_difference(
+                _losses(scores[data, last, n]), _losses(scores[data, first, n])
+            )
             for n in _PICTURED
+        }
+        said.append(
+            f"{data}: from {first.label:,} to {last.label:,} samples{a_class} that share changes"
+            f" by: {', '.join(f'{name} {change}' for name, change in changes.items())}."
         )
-        said.append(f"{data}: from {first:,} to {last:,} samples that share changes by: {changes}.")
     return said
 
 
-def _compared(weight: float, local: float) -> str:
-    if abs(weight - local) < ALIKE:
-        return "about the same"
-    return "LocalNet loses more" if local > weight else "WeightNet loses more"
+def _losses(scores: Sequence[Mapping[str, float]]) -> list[float]:
+    """What the attack takes of each trial's right answers, in percent."""
+    return [loss_of(score["clean"], score["adversarial"]) for score in scores]
+
+
+def _who_loses_more(apart: MeanDifference) -> str:
+    """`apart`: LocalNet's loss less WeightNet's."""
+    if not apart.separated:
+        return f"the trials do not tell them apart, {apart}"
+    return f"{'LocalNet' if apart.mean > 0 else 'WeightNet'} loses more, {apart}"
+
+
+def _in_the_paper(apart: MeanDifference, losses: Sequence[float | None]) -> str:
+    weight, local = losses
+    if weight is None or local is None:
+        return ""
+    takes = f"it takes {fixed(weight, 0)} and {fixed(local, 0)} %"
+    if not apart.separated:
+        return f"; in the paper {takes}"
+    same = abs(local - weight) >= _ALIKE and (local > weight) == (apart.mean > 0)
+    return f"; {'and so' if same else 'not so'} in the paper, where {takes}"
 
 
 def _means(scores: Sequence[Mapping[str, float]]) -> tuple[float, float]:
@@ -158,8 +188,11 @@ def _means(scores: Sequence[Mapping[str, float]]) -> tuple[float, float]:
     return clean, adversarial
 
 
-def table(scores: Scores) -> Table:
-    """Accuracy before and after, in percent; the change as in the paper, a share of the former."""
+def table(scores: Scores, in_all: Mapping[tuple[str, Size], int]) -> Table:
+    """Accuracy before and after, in percent; the change as in the paper, a share of the former.
+
+    `in_all`: the samples behind a size.
+    """
     rows = []
     for (data, size, network), of in scores.items():
         row = published_row(data, size, network)
@@ -168,7 +201,7 @@ def table(scores: Scores) -> Table:
             theirs = (
                 f"{row[0]:.2f}",
                 f"{row[1]:.2f}",
-                f"{signed(-100 * loss_of(*row), 0)} %",
+                f"{signed(-loss_of(*row), 0)} %",
             )
         clean, adversarial = (
             mean_and_deviation([100 * score[name] for score in of])
@@ -178,13 +211,14 @@ def table(scores: Scores) -> Table:
             (
                 data,
                 f"{size.label:,}",
+                f"{in_all[data, size]:,}",
                 NETWORKS[network] + ("" if network in _PICTURED else " (notebooks only)"),
                 str(len(of)),
                 clean,
                 theirs[0],
                 adversarial,
                 theirs[1],
-                f"{signed(-100 * loss_of(*_means(of)), 0)} %",
+                f"{signed(-statistics.mean(_losses(of)), 0)} %",
                 theirs[2],
             )
         )
@@ -195,6 +229,7 @@ def table(scores: Scores) -> Table:
         (
             "data",
             "size",
+            "samples in all",
             "network",
             "trials",
             "original: ours",
@@ -205,13 +240,17 @@ def table(scores: Scores) -> Table:
             "the paper",
         ),
         tuple(rows),
-        note=f"ε in units of pixels in [0, 1]: {said}. ConvNet and FCNet are not in the paper's"
-        " table; their numbers beside ours are those of its notebooks.",
+        note="Change: what the attack takes, as a share of the accuracy without it; ours is the"
+        f" mean over trials. ε in units of pixels in [0, 1]: {said}. ConvNet and FCNet are not in"
+        " the paper's table; their numbers beside ours are those of its notebooks.",
     )
 
 
-def picture(data: str, size: Size, shown: Mapping[str, Mapping[str, Any]]) -> Picture:
-    """As in the paper: originals, then what the attack on each network makes of them."""
+def picture(data: str, trained_on: str, shown: Mapping[str, Mapping[str, Any]]) -> Picture:
+    """As in the paper: originals, then what the attack on each network makes of them.
+
+    `trained_on`: how many samples, in words.
+    """
     figure, panels = new_figure(9.6, 1.75 * (len(shown) + 1), rows=len(shown) + 1)
     any_network = next(iter(shown.values()))
     lines = [("original", any_network["before"], any_network["true"], any_network["true"])]
@@ -245,7 +284,7 @@ def picture(data: str, size: Size, shown: Mapping[str, Mapping[str, Any]]) -> Pi
         name=f"zhang_attacks_{data}",
         description=f"Test images of {data}, as they are and after attacks on two networks.",
         note=f"The first {len(any_network['true'])} test images; ε = {epsilon:g} in units of pixels"
-        f" in [0, 1], networks of {size.label:,} samples. Above an image: its class, and then what"
+        f" in [0, 1], networks of {trained_on}. Above an image: its class, and then what"
         " the network reads the attacked image as, in red where that is wrong.",
     )
 

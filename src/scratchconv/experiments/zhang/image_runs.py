@@ -2,7 +2,7 @@
 
 A trial is a new balanced subset of the training data and new initial weights; within it all
 networks train on the same subset. The text has "multiple trials"; its code 11, 11, 8, 8, 5, 5, 2
-and 2. Scale `laptop` makes fewer, and at least three, as its time allows.
+and 2. Scale `laptop` has its own numbers: fewer where there are many, as its time allows.
 
 The published code differs from the text, and `published_code` asks for what it does:
 
@@ -131,5 +131,6 @@ def difference(*, published_code: bool, attacked: bool = False) -> str:
     return (
         "As the text says: sizes are samples in all, batches of 4. The published numbers come from"
         " code whose sizes are samples of each class, ten times as many, with batches of 1 to"
-        f" 8{epsilon}; --as-published-code does so too."
+        f" 8{epsilon}; --as-published-code does so too. Epochs go with the printed size, so that at"
+        " as many samples in all the code takes two to eight times as many steps."
     )

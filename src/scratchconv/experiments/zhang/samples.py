@@ -24,7 +24,7 @@ from scratchconv.experiments.zhang.image_runs import (
     sizes,
 )
 from scratchconv.experiments.zhang.read_off import FIGURE3
-from scratchconv.lab import Lab, Outcome, Picture, Table, mean_and_deviation
+from scratchconv.lab import Lab, Outcome, Picture, Table, how_many, mean_and_deviation
 from scratchconv.report.wording import ranked
 
 _LEARNED = 15.0
@@ -76,6 +76,8 @@ def sentences(
 ) -> list[str]:
     """Which network is best and worst how often, here and at the sizes that the paper prints."""
     whole = [i for i in range(len(drawn)) if all(accuracies[n][i] for n in NETWORKS)]
+    if not whole:
+        return [f"{data}: at no size did a run of every network end with a finite loss."]
     means = {n: {i: statistics.mean(accuracies[n][i]) for i in whole} for n in NETWORKS}
     learned = [i for i in whole if max(means[n][i] for n in NETWORKS) > _LEARNED]
     if not learned:
@@ -112,8 +114,11 @@ def distance(
         for size, other in zip(drawn, theirs, strict=True)
         if mine == other
     ]
-    # Of the same networks, or the two distances could not be compared.
-    as_printed = [(i, drawn[i]) for i, _ in as_trained] or list(enumerate(drawn))
+    # Of the same networks, or the two distances could not be compared; where the sizes are theirs
+    # there is one distance, of all.
+    as_printed = [(i, drawn[i]) for i, _ in as_trained]
+    if ours == theirs or not as_trained:
+        as_printed = list(enumerate(drawn))
     printed, trained = (
         [
             abs(statistics.mean(accuracies[network][i]) - published_accuracy(data, network, size))
@@ -207,7 +212,8 @@ def table(
                     mean_and_deviation(accuracies[network][i], "{:.1f}"),
                     f"{published_accuracy(data, network, size):.1f}",
                 ]
-            where = (f"{size.label:,}", f"{real[data][i]:,}", str(size.batch), str(size.trials))
+            trials = how_many(accuracies[network][i] for network in NETWORKS)
+            where = (f"{size.label:,}", f"{real[data][i]:,}", str(size.batch), trials)
             rows.append((data, *where, *cells))
     columns = [cell for title in NETWORKS.values() for cell in (f"{title}: ours", "the paper")]
     return Table(

@@ -15,8 +15,7 @@ from scratchconv.experiments import figures
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.zhang.read_off import FIGURE1
 from scratchconv.experiments.zhang.tree_runs import NETWORKS, Place, places, runs
-from scratchconv.lab import Lab, Outcome, Picture, Table, mean_and_deviation
-from scratchconv.report.wording import plural
+from scratchconv.lab import Lab, Outcome, Picture, Table, how_many, mean_and_deviation
 
 LOW = 0.1
 """A test error that counts as low; the paper's figure shows little of what is below."""
@@ -73,15 +72,16 @@ def sentences(errors: Errors) -> list[str]:
         for network, title in NETWORKS.items()
     )
     trials = [trial for place in means for trial in _trials(errors[place])]
+    made = how_many(errors[place][n] for place in at_end for n in ("weight", "fc"))
     return [
         f"LocalNet and OracleNet both have a lower mean error than WeightNet and FCNet at"
         f" {_local_wins(means.values())} of {len(means)} pairs of a size and a noise (the paper's"
         f" figure: {_local_wins(theirs.values())}, {_near(theirs.values())} of them by less than it"
         f" can be read to), and in {_local_wins(trials)} of {len(trials)} trials.",
         f"With {largest:,} samples and ε = {noises}, WeightNet's mean error is {weight}, FCNet's"
-        f" {full} ({plural(at_end[0].trials, 'trial')} each).",
-        f"At ε = {noisiest:g} the mean error stays at or below {LOW:g} from this many samples on:"
-        f" {needs}.",
+        f" {full} ({made}\u00a0trial{'' if made == '1' else 's'} each).",
+        f"At ε = {noisiest:g} the mean error stays at or below {LOW:g} from this many samples on,"
+        f" the paper's as read off its figure: {needs}.",
     ]
 
 
@@ -189,14 +189,15 @@ def table(errors: Errors) -> Table:
                 _cell(of[network]),
                 f"{published_error(place, network):.2f}",
             ]
-        rows.append((f"{place.noise:g}", f"{place.samples:,}", str(place.trials), *cells))
+        rows.append((f"{place.noise:g}", f"{place.samples:,}", how_many(of.values()), *cells))
     columns = [cell for title in NETWORKS.values() for cell in (f"{title}: ours", "the paper")]
     return Table(
         "Test error",
         ("ε", "samples", "trials", *columns),
         tuple(rows),
         note="Mean ± standard deviation over trials; of two trials both. Noise is on training"
-        " targets alone: test targets are exact. The paper's are read off its Figure 1, to about"
+        " targets alone: test targets are exact; ε is taken for its standard deviation, which the"
+        " text does not say. The paper's are read off its Figure 1, to about"
         f" ± {_READ_TO:g}.",
     )
 

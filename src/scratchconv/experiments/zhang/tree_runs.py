@@ -5,7 +5,8 @@ a noise ε has trials of its own. How many is not in the text: 8 for the smalles
 largest, as in the published code.
 
 The published code differs from the text in the noise: it draws one number for a whole training set,
-where the text has one for every sample. That is what `published_code` asks for.
+where the text has one for every sample. That is what `published_code` asks for. The text writes
+N(f, ε): ε is taken for the standard deviation here, which may be meant for the variance.
 """
 
 from __future__ import annotations
