@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scratchconv.data.dataset import Task
 from scratchconv.discovery.csv_cells import missing_text
 from scratchconv.discovery.csv_files import read_csv
-from scratchconv.discovery.sequence_columns import is_sequence, sequence_columns
+from scratchconv.discovery.sequence_columns import SHORTEST, is_sequence, sequence_columns
 from scratchconv.discovery.table_files import (
     Column,
     check_readable,
@@ -274,7 +274,8 @@ def _numbers(
                 raise DataError(
                     f"column {column.name!r} of {path} is text of {len(values)} different values,"
                     f" such as {_few(values[:2].tolist())}: leave it out (drop), or turn it into"
-                    f" numbers, at most {MOST_CATEGORIES} categories, or sequences of one length"
+                    f" numbers, at most {MOST_CATEGORIES} categories, or sequences of one length,"
+                    f" at least {SHORTEST}"
                 )
             places, letters = sequence_columns(column.name, column.values)
             names += places

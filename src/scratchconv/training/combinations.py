@@ -37,7 +37,10 @@ def _check_method(config: RunConfig) -> None:
             "the size of the network is missing: give --alpha (say 8) or --params (say 25.6e6)"
         )
     if _regularised(config) and config.lam == 0 and not config.lam_first:
-        raise InvalidArgument(f"--method {config.method} without --lam or --lam-first is plain sgd")
+        raise InvalidArgument(
+            f"--method {config.method} without --lam or --lam-first is plain sgd: give --lam (say"
+            " 1e-4), or --method sgd"
+        )
     if config.lam_scale == "steps" and config.lam_epochs is None:
         raise InvalidArgument(
             "--lam-scale steps needs --lam-epochs: the number of epochs λ was chosen for"
