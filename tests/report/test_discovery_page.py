@@ -186,6 +186,13 @@ def test_no_structure_is_said_and_no_map_is_drawn():
     assert "Held against the true geometry" not in page
 
 
+def test_where_nothing_was_found_nothing_of_it_is_called_right():
+    nothing = replace(found_nothing(), recovery=Recovery(1.0, 0.0, 0.0, float("nan"), 0.0))
+    page = render_discovery(nothing, title="A title")
+    assert "The true geometry is known here: none of its single steps were found." in page
+    assert "of what was found is right" not in page
+
+
 @pytest.mark.parametrize(
     ("position_of", "headline"),
     [

@@ -221,9 +221,12 @@ def _recovery_sentence(findings: Findings) -> list[str]:
     recovery = findings.recovery
     if recovery is None:
         return []
+    known = "The true geometry is known here:"
+    if not findings.graph.edges.size:
+        return [f"{known} none of its single steps were found."]
     return [
-        f"The true geometry is known here: {percent(recovery.recall)} of its single steps were"
-        f" found, and {percent(recovery.precision)} of what was found is right."
+        f"{known} {percent(recovery.recall)} of its single steps were found, and"
+        f" {percent(recovery.precision)} of what was found is right."
     ]
 
 
