@@ -2,9 +2,9 @@
 
 The report's settings: learning rate 0.1, no momentum. It states neither weight decay nor
 augmentation, schedule or repetitions: here none, none, a cosine and one training. It names the
-paper's λ, 1e-6 to 2e-5, as its own and says that nothing was chosen by validation, but not
-which of them a row has: here they are chosen on validation accuracy, for every β on the first of
-the datasets, out of the grids below, and used on the others. For β = 0 and 1 the trials have the
+paper's λ, 1e-6 to 2e-5, as its own and says that nothing was chosen by validation, but not which of
+them a row has: here they are chosen on validation accuracy, for every β on the first of the
+datasets, out of the grids below, and used on the others. For β = 0 and 1 the trials have the
 scale's shorter length, and λ as many times as large, which keeps λ·Ση; for β = 50 the table's own
 length, because βλ must stay below the initial weights whatever the length is. At scale `ee411`
 sizes and length are the report's too, α = 64, 28 for S-FC, 100 epochs, and so is λ; β = 50 may also
@@ -14,8 +14,7 @@ The report's 3-FC is in question: it says α = 64 for all networks but S-FC, and
 units of its hidden layers. With 64 of them it has 0.2 M weights, 25.6 M take 3,748 (CIFAR-10). So
 there are two rows, one of each size, and a sentence says which is nearer to the report's number.
 
-At `laptop` all networks have about the weights of an S-FC of
-α = 16, and 20 epochs.
+At `laptop` all networks have about the weights of an S-FC of α = 16, and 20 epochs.
 """
 
 from __future__ import annotations

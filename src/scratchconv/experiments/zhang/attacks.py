@@ -133,7 +133,7 @@ def sentences(data: str, drawn: Sequence[Size], scores: Scores, a_class: str = "
     for size in measured_at:
         of = {network: scores[data, size, network] for network in _PICTURED}
         lost = {network: statistics.mean(_losses(of[network])) for network in _PICTURED}
-        clean = {network: _means(of[network])[0] for network in _PICTURED}
+        clean = {n: 100 * statistics.mean(score["clean"] for score in of[n]) for n in _PICTURED}
         apart = mean_difference(_losses(of["local"]), _losses(of["weight"]))
         rows = [published_row(data, size, network) for network in _PICTURED]
         said.append(
@@ -179,13 +179,6 @@ def _in_the_paper(apart: MeanDifference, losses: Sequence[float | None]) -> str:
         return f"; in the paper {takes}"
     same = abs(local - weight) >= _ALIKE and (local > weight) == (apart.mean > 0)
     return f"; {'and so' if same else 'not so'} in the paper, where {takes}"
-
-
-def _means(scores: Sequence[Mapping[str, float]]) -> tuple[float, float]:
-    clean, adversarial = (
-        100 * statistics.mean(score[name] for score in scores) for name in ("clean", "adversarial")
-    )
-    return clean, adversarial
 
 
 def table(scores: Scores, in_all: Mapping[tuple[str, Size], int]) -> Table:
