@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from scratchconv.lab.records import RunRecord
+from scratchconv.report.wording import plural
 
 MISSING = "–"
 _NUMBER = re.compile(r"[+\-−<]?\s?[\d.]")
@@ -83,10 +84,11 @@ def mean_and_deviation(values: Sequence[float], form: str = "{:.2f}") -> str:
     return mean if len(values) == 1 else f"{mean} ± {form.format(statistics.stdev(values))}"
 
 
-def how_many(trials: Iterable[Sequence[object]]) -> str:
-    """The trials of several networks as a cell: `3`, or `2 to 3` where some failed."""
-    counts = sorted({len(of) for of in trials})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+def how_many(groups: Iterable[Sequence[object]], noun: str = "") -> str:
+    """How many runs groups have: `3`, or `2 to 3` where some failed; with a noun, `3 seeds`."""
+    counts = {len(runs) for runs in groups}
+    most = plural(max(counts), noun) if noun else str(max(counts))
+    return most if len(counts) == 1 else f"{min(counts)} to {most}"
 
 
 def percent(values: Sequence[float]) -> str:

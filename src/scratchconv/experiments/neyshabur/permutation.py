@@ -20,8 +20,8 @@ from scratchconv.experiments.figures import colour, label_axes, legend_below, ma
 from scratchconv.experiments.finished_runs import finished_runs
 from scratchconv.experiments.mean_difference import MeanDifference, mean_difference
 from scratchconv.experiments.neyshabur.table2_runs import table2_runs
-from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, percent
-from scratchconv.report.wording import plural, signed
+from scratchconv.lab import Lab, Outcome, Picture, RunRecord, Table, how_many, percent
+from scratchconv.report.wording import signed
 
 NETWORKS = (
     ("S-FC, SGD", "s-fc", "sgd"),
@@ -128,13 +128,12 @@ def table(found: Found) -> Table:
                 )
             )
     pairs = [pair for by_title in found.values() for pair in by_title.values()]
-    counts = {len(runs) for pair in pairs for runs in (pair.plain, pair.permuted)}
-    fewest = "" if len(counts) == 1 else f"{min(counts)} to "
+    seeds = how_many((runs for pair in pairs for runs in (pair.plain, pair.permuted)), "seed")
     return Table(
         "Test accuracy, and what the permutation changes",
         ("network", "data", "as they are", "permuted", "difference (points)", "95 % interval"),
         tuple(rows),
-        note=f"n = {fewest}{plural(max(counts), 'seed')} each, ± their standard deviation; the"
+        note=f"n = {seeds} each, ± their standard deviation; the"
         " interval is Welch's, of the difference of means. All permuted runs have one permutation."
         " Settings were chosen on images as they are."
         f" {chosen_settings.note(record for pair in pairs for record in pair.plain)}",

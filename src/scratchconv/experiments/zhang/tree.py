@@ -72,14 +72,14 @@ def sentences(errors: Errors) -> list[str]:
         for network, title in NETWORKS.items()
     )
     trials = [trial for place in means for trial in _trials(errors[place])]
-    made = how_many(errors[place][n] for place in at_end for n in ("weight", "fc"))
+    made = how_many((errors[p][n] for p in at_end for n in ("weight", "fc")), "trial")
     return [
         f"LocalNet and OracleNet both have a lower mean error than WeightNet and FCNet at"
         f" {_local_wins(means.values())} of {len(means)} pairs of a size and a noise (the paper's"
         f" figure: {_local_wins(theirs.values())}, {_near(theirs.values())} of them by less than it"
         f" can be read to), and in {_local_wins(trials)} of {len(trials)} trials.",
         f"With {largest:,} samples and ε = {noises}, WeightNet's mean error is {weight}, FCNet's"
-        f" {full} ({made}\u00a0trial{'' if made == '1' else 's'} each).",
+        f" {full} ({made} each).",
         f"At ε = {noisiest:g} the mean error stays at or below {LOW:g} from this many samples on,"
         f" the paper's as read off its figure: {needs}.",
     ]
