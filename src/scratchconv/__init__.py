@@ -3,7 +3,7 @@
 from scratchconv import analysis, data, models, nn, optim, prediction, pruning, sparse
 from scratchconv.optim import BetaLasso, ProximalLasso, param_groups
 from scratchconv.prediction import export, export_onnx, load_predictor
-from scratchconv.sparse import sparsify
+from scratchconv.sparse import fix_connections, sparsify
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,7 @@ __all__ = [
     "data",
     "export",
     "export_onnx",
+    "fix_connections",
     "load_predictor",
     "models",
     "nn",

@@ -17,7 +17,7 @@ import scratchconv as sc
 from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import gpu
 from scratchconv.optim import param_groups, reference
-from scratchconv.sparse import SparseLinear, SwitchAt, engine
+from scratchconv.sparse import SparseLinear, SwitchAt, taking_over
 from scratchconv.training import RunConfig, setup
 
 pytest.importorskip("triton", reason="the GPU's form of a layer needs triton: the extra 'gpu'")
@@ -32,7 +32,7 @@ LR, LAM, BETA = 0.2, 2e-3, 20.0
 
 @pytest.fixture(autouse=True)
 def gpu_forms(monkeypatch):
-    monkeypatch.setattr(engine, "_GPUS", {"cuda", "cpu"})
+    monkeypatch.setattr(taking_over, "_GPUS", {"cuda", "cpu"})
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -55,7 +55,7 @@ def optimizer_of(model: nn.Module, **options: float) -> sc.BetaLasso:
     return sc.BetaLasso(param_groups(model, lam=LAM), **{"lr": LR, "beta": BETA, **options})
 
 
-def sparsified(model: nn.Module, **options: Any) -> tuple[sc.BetaLasso, engine.Engine]:
+def sparsified(model: nn.Module, **options: Any) -> tuple[sc.BetaLasso, sc.sparse.Engine]:
     optimizer = optimizer_of(model, **options)
     return optimizer, sc.sparsify(model, optimizer, mode="dense")
 
@@ -147,7 +147,7 @@ def test_bfloat16_products_beside_float32_weights():
         agree(model[3], twin[3], tolerance=5e-3)
 
 
-def copies_of(made: engine.Engine) -> list[Tensor]:
+def copies_of(made: sc.sparse.Engine) -> list[Tensor]:
     return [layer.form._operand(torch.bfloat16) for layer in made.layers.values()]
 
 
@@ -355,7 +355,7 @@ def test_auto_stays_dense_and_leaves_small_layers_alone(monkeypatch):
     made = sc.sparsify(model, optimizer_of(model))
     assert not made.layers
     assert "too few" in made.left["0"]
-    monkeypatch.setattr(engine, "SMALLEST", 500)
+    monkeypatch.setattr(taking_over, "SMALLEST", 500)
     optimizer = optimizer_of(model)
     made = sc.sparsify(model, optimizer)
     assert list(made.layers) == ["0"]

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchconv.kernels import sparse_products
+from scratchconv.kernels import sparse_gradients, sparse_products
 from scratchconv.kernels.sparse_products import in_float32
 from scratchconv.kernels.sparse_rows import SparseRows
 
@@ -63,7 +63,7 @@ def random_weight(
 
 def places_of(weight: SparseRows) -> tuple[np.ndarray, np.ndarray]:
     """Unit and feature of every stored weight."""
-    return np.repeat(np.arange(weight.units), np.diff(weight.offsets)), weight.columns
+    return weight.unit_of_each, weight.columns
 
 
 @dtypes
@@ -121,9 +121,9 @@ def test_update_nonzeros_is_its_twin(bfloat16, problem, samples, rule, zeros_ret
     inputs = stored(whole_numbers(rng, (features, samples), special), bfloat16)
     gradient = stored(whole_numbers(rng, (units, samples), special), bfloat16)
     found = expected.with_values(expected.values.copy())
-    alive = sparse_products.update_nonzeros(found, inputs, gradient, *rule, zeros_return)
+    alive = sparse_gradients.update_nonzeros(found, inputs, gradient, *rule, zeros_return)
     with np.errstate(invalid="ignore"):
-        alive_plain = sparse_products.update_nonzeros_plain(
+        alive_plain = sparse_gradients.update_nonzeros_plain(
             expected, inputs, gradient, *rule, zeros_return
         )
     np.testing.assert_array_equal(found.values, expected.values)
@@ -140,7 +140,7 @@ def test_a_step_by_hand():
     inputs = np.array([[1.0], [2.0], [4.0]], np.float32)
     gradient = np.array([[1.0], [9.0], [0.0]], np.float32)
     rule = np.float32(0.5), np.float32(1), np.float32(0.5)
-    alive = sparse_products.update_nonzeros(weight, inputs, gradient, *rule)
+    alive = sparse_gradients.update_nonzeros(weight, inputs, gradient, *rule)
     # 4 − ½(1 + 1); −4 − ½(2 − 1); 0 − ½ · 4; 1 − ½, which is not below the threshold.
     assert weight.values.tolist() == [3, -4.5, -2, 0.5, -0.5, 0]
     assert alive == 5
@@ -154,7 +154,7 @@ def test_zeros_that_may_not_return(bfloat16):
     inputs = stored(np.full((20, 40), np.nan, np.float32), bfloat16)
     gradient = stored(np.ones((6, 40), np.float32), bfloat16)
     rule = np.float32(0.1), np.float32(0.1), np.float32(0.1)
-    alive = sparse_products.update_nonzeros(weight, inputs, gradient, *rule, zeros_return=False)
+    alive = sparse_gradients.update_nonzeros(weight, inputs, gradient, *rule, zeros_return=False)
     assert (weight.values[zero] == 0).all()
     assert np.isnan(weight.values[~zero]).all()
     assert alive == np.count_nonzero(~zero)
@@ -170,9 +170,25 @@ def test_what_is_not_finite_reaches_the_weights_that_read_it(bfloat16, wrong, sa
     inputs[4, sample], gradient[2, sample] = wrong, wrong
     rule = np.float32(0.5), np.float32(0.1), np.float32(1e30)
     rows = stored(inputs, bfloat16), stored(gradient, bfloat16)
-    sparse_products.update_nonzeros(weight, *rows, *rule)
+    sparse_gradients.update_nonzeros(weight, *rows, *rule)
     assert np.array_equal(~np.isfinite(weight.values), (units == 2) | (features == 4))
     assert (weight.values[np.isfinite(weight.values)] == 0).all()
+
+
+@dtypes
+@ORDINARY
+@given(problems, samples_of_a_batch, st.sampled_from([0.0, 0.002]))
+def test_stored_gradients_is_its_twin(bfloat16, problem, samples, special):
+    seed, units, features, density = problem
+    rng = np.random.default_rng(seed)
+    weight = random_weight(rng, units, features, density)
+    inputs = stored(whole_numbers(rng, (features, samples), special), bfloat16)
+    gradient = stored(whole_numbers(rng, (units, samples), special), bfloat16)
+    found = sparse_gradients.stored_gradients(weight, inputs, gradient)
+    with np.errstate(invalid="ignore"):
+        expected = sparse_gradients.stored_gradients_plain(weight, inputs, gradient)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
 
 
 @dtypes
@@ -185,9 +201,9 @@ def test_gradients_at_is_its_twin(bfloat16, problem, samples, special, places):
     gradient = stored(whole_numbers(rng, (units, samples), special), bfloat16)
     # In any order, some places more than once.
     at = rng.integers(0, units, places), rng.integers(0, features, places).astype(np.int32)
-    found = sparse_products.gradients_at(*at, inputs, gradient)
+    found = sparse_gradients.gradients_at(*at, inputs, gradient)
     with np.errstate(invalid="ignore"):
-        expected = sparse_products.gradients_at_plain(*at, inputs, gradient)
+        expected = sparse_gradients.gradients_at_plain(*at, inputs, gradient)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
 
@@ -202,12 +218,14 @@ def test_it_makes_no_difference_to_a_zero_whether_it_is_stored(bfloat16, problem
     inputs = stored(rng.normal(size=(features, samples)).astype(np.float32), bfloat16)
     gradient = stored(rng.normal(size=(units, samples)).astype(np.float32), bfloat16)
     at = places_of(weight)
-    slopes = sparse_products.gradients_at(*at, inputs, gradient)
+    slopes = sparse_gradients.gradients_at(*at, inputs, gradient)
+    found = sparse_gradients.stored_gradients(weight, inputs, gradient)
+    np.testing.assert_array_equal(found, slopes)
     one, none = np.float32(1), np.float32(0)
-    sparse_products.update_nonzeros(weight, inputs, gradient, one, none, none)
+    sparse_gradients.update_nonzeros(weight, inputs, gradient, one, none, none)
     np.testing.assert_array_equal(weight.values, -slopes)
     order = rng.permutation(slopes.size)
-    shuffled = sparse_products.gradients_at(at[0][order], at[1][order], inputs, gradient)
+    shuffled = sparse_gradients.gradients_at(at[0][order], at[1][order], inputs, gradient)
     np.testing.assert_array_equal(shuffled, slopes[order])
     wide = in_float32(inputs).astype(float)[at[1]], in_float32(gradient).astype(float)[at[0]]
     terms = np.abs(wide[0] * wide[1]).sum(1)
@@ -231,9 +249,10 @@ def test_any_number_of_threads(bfloat16, samples):
             out = stored(np.empty((150, samples), np.float32), bfloat16)
             sparse_products.input_gradient(weight, gradient, out)
             moved = weight.with_values(weight.values.copy())
-            alive = sparse_products.update_nonzeros(moved, inputs, gradient, *rule)
-            slopes = sparse_products.gradients_at(*places_of(weight), inputs, gradient)
-            results.append((out, moved.values, alive, slopes))
+            alive = sparse_gradients.update_nonzeros(moved, inputs, gradient, *rule)
+            slopes = sparse_gradients.gradients_at(*places_of(weight), inputs, gradient)
+            stored_slopes = sparse_gradients.stored_gradients(weight, inputs, gradient)
+            results.append((out, moved.values, alive, slopes, stored_slopes))
     finally:
         torch.set_num_threads(before)
     for one, other in zip(*results, strict=True):
@@ -251,5 +270,6 @@ def test_a_matrix_without_units_or_features(bfloat16):
         sparse_products.input_gradient(weight, gradient, out)
         assert (out == 0).all()
         rule = np.float32(0.1), np.float32(0.1), np.float32(0.1)
-        assert sparse_products.update_nonzeros(weight, inputs, gradient, *rule) == 0
-        assert sparse_products.gradients_at(*places_of(weight), inputs, gradient).size == 0
+        assert sparse_gradients.update_nonzeros(weight, inputs, gradient, *rule) == 0
+        assert sparse_gradients.gradients_at(*places_of(weight), inputs, gradient).size == 0
+        assert sparse_gradients.stored_gradients(weight, inputs, gradient).size == 0

@@ -61,6 +61,11 @@ class SparseRows:
     def stored(self) -> int:
         return self.values.size
 
+    @property
+    def unit_of_each(self) -> Int64Array:
+        """The unit that each stored weight belongs to: int64 (stored,)."""
+        return np.repeat(np.arange(self.units), np.diff(self.offsets))
+
     @cached_property
     def longest_row(self) -> int:
         """The most weights that one unit has stored."""
@@ -129,8 +134,7 @@ class SparseRows:
         rows, columns, values: (added,), in any order, no place twice.
         """
         kept = self.values != 0
-        of_row = np.repeat(np.arange(self.units), np.diff(self.offsets))[kept]
-        all_rows = np.concatenate([of_row, rows])
+        all_rows = np.concatenate([self.unit_of_each[kept], rows])
         all_columns = np.concatenate([self.columns[kept], columns])
         order = np.argsort(all_rows * self.features + all_columns, kind="stable")
         offsets = np.zeros(self.units + 1, np.int64)

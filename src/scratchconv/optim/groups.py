@@ -109,4 +109,6 @@ def _convolution_layers(model: nn.Module) -> tuple[str, ...]:
 
 
 def _is_weight(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+    if name == "weight" and getattr(module, "compressed", False):
+        return True  # a matrix, of which some weights are stored in one row
     return parameter.dim() >= 2 and "bias" not in name and not isinstance(module, _NORMALISATION)

@@ -70,14 +70,14 @@ class _Product(torch.autograd.Function):
         inputs, _ = ctx.saved_tensors
         layer: GpuLinear = ctx.layer
         gradient = feature_major(output_gradient, inputs.dtype)
-        input_gradient = bias_gradient = None
+        input_gradient = weight_gradient = bias_gradient = None
         layer.input_gradient_wanted = ctx.needs_input_grad[0]
         if ctx.needs_input_grad[0]:
             input_gradient = layer.form.input_gradient(gradient, training=ctx.training).t()
         if ctx.needs_input_grad[1] and reaches(ctx.next_functions[1][0]):
             # Lengths of dY are for screening, which a dense weight has no need of.
             factors = Gradient(inputs, gradient, square=gradient.new_empty(0))
-            layer.keep(factors)
+            weight_gradient = layer.weight_gradient(factors)
         if ctx.needs_input_grad[2]:
             bias_gradient = gradient.sum(1, dtype=torch.float32)
-        return input_gradient, None, bias_gradient, None, None
+        return input_gradient, weight_gradient, bias_gradient, None, None

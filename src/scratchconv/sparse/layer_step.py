@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scratchconv.kernels import screening, sparse_products
+from scratchconv.kernels import screening, sparse_gradients
 from scratchconv.sparse import calibration
 from scratchconv.sparse.activations import numbers, tiles
 from scratchconv.sparse.linear import SparseLinear
 from scratchconv.sparse.product import Gradient
 from scratchconv.sparse.screening import Screen, Screened, product_rounding
 from scratchconv.sparse.switching import ALWAYS_DENSE, SwitchAt
-from scratchconv.sparse.weight import CompressedWeight, Rule
+from scratchconv.sparse.weight import CompressedWeight, MasterWeight, Rule
 
 Regrowth = Literal["exact"] | int
 
@@ -76,6 +76,7 @@ class LayerStep:
             if looks and regrown[0].size:
                 form.revive(*regrown)
         else:
+            assert isinstance(form, MasterWeight)
             form.update(gradient.inputs, gradient.outputs, rule)
         self.steps += 1
         self.record.append(
@@ -151,7 +152,7 @@ def _zeros_at_least(
     new = ~screening.are_stored(unit, column, form.rows.columns, form.rows.offsets)
     unit, column = unit[new], column[new]
     # What was found by rounded numbers is computed in those that the non-zeros are updated with.
-    slopes = sparse_products.gradients_at(unit, column, numbers(inputs), numbers(outputs))
+    slopes = sparse_gradients.gradients_at(unit, column, numbers(inputs), numbers(outputs))
     return unit, column, slopes
 
 

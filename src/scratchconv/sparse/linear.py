@@ -14,7 +14,7 @@ from scratchconv.kernels.compilation import kernels_can_run
 from scratchconv.optim.deferred import DeferredStep
 from scratchconv.sparse.product import Gradient, Product
 from scratchconv.sparse.snapshot import snapshot
-from scratchconv.sparse.weight import CompressedWeight, DenseWeight, Weight
+from scratchconv.sparse.weight import CompressedWeight, DenseWeight, StoredWeight, Weight
 
 
 class SparseLinear(nn.Linear):
@@ -32,6 +32,7 @@ class SparseLinear(nn.Linear):
         batch_norm, relu, dropout: the modules whose work this layer does too, or None.
         compressible: whether the layer has a compressed form.
         defers_steps: its weight is trained by what `BetaLasso.defer` was given.
+        own_attributes: what it has and an `nn.Linear` has not, beside those modules.
         input_gradient_wanted: whether the last backward pass formed one.
     """
 
@@ -42,6 +43,10 @@ class SparseLinear(nn.Linear):
     dropout: nn.Dropout | None
     compressible: ClassVar[bool] = True
     defers_steps: ClassVar[bool] = True
+    own_attributes: ClassVar[tuple[str, ...]] = (
+        *("_form", "input_gradient_wanted"),
+        *("_gradients", "_owner"),
+    )
     input_gradient_wanted: bool
     _form: Weight
     _owner: ReferenceType[DeferredStep] | None = None
@@ -52,7 +57,7 @@ class SparseLinear(nn.Linear):
     def form(self) -> Weight:
         """The weight in its present form."""
         form = self._form
-        if isinstance(form, CompressedWeight):
+        if isinstance(form, StoredWeight):
             form.take_up()
         return form
 
@@ -81,7 +86,7 @@ class SparseLinear(nn.Linear):
 
     @property
     def compressed(self) -> bool:
-        return isinstance(self._form, CompressedWeight)
+        return isinstance(self._form, StoredWeight)
 
     @property
     def nonzero(self) -> int:
@@ -102,10 +107,14 @@ class SparseLinear(nn.Linear):
         """The form that holds the whole matrix."""
         return DenseWeight(parameter)
 
+    def compressed_form(self, parameter: nn.Parameter) -> Weight:
+        """The form that holds what is to be stored of the matrix."""
+        return CompressedWeight.of(parameter)
+
     def compress(self) -> None:
         """Keep the non-zeros only. Gradients that wait for a step stay good."""
         if not self.compressed:
-            self.form = CompressedWeight.of(self.values)
+            self.form = self.compressed_form(self.values)
 
     def decompress(self) -> None:
         """Keep the whole matrix."""
@@ -168,8 +177,8 @@ class SparseLinear(nn.Linear):
         """Let `owner` take the gradients."""
         self._owner = ref(owner)
 
-    def keep(self, gradient: Gradient) -> None:
-        """Keep the gradient of one backward pass.
+    def weight_gradient(self, gradient: Gradient) -> Tensor | None:
+        """What autograd gets for the weight in one backward pass: None, since the step forms it.
 
         Raises InvalidArgument if one waits already and nobody is there to take it.
         """
@@ -181,6 +190,7 @@ class SparseLinear(nn.Linear):
                 " wanted, model.requires_grad_(False)"
             )
         self._gradients.append((gradient, gradient.inputs._version))
+        return None
 
     def take_gradients(self) -> Gradient | None:
         """The gradient of all backward passes since the last step; forgets it.

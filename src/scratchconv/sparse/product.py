@@ -15,7 +15,7 @@ from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.dropout import NO_DROPOUT, Dropout
 from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d
 from scratchconv.sparse.activations import feature_major, no_rows, numbers, storage_dtype
-from scratchconv.sparse.weight import CompressedWeight, DenseWeight
+from scratchconv.sparse.weight import DenseWeight, StoredWeight
 
 if TYPE_CHECKING:
     from scratchconv.sparse.linear import SparseLinear
@@ -34,7 +34,7 @@ class Gradient(NamedTuple):
 
 
 class Product(torch.autograd.Function):
-    """Dropout(ReLU(BatchNorm(W X + b))) with its gradients; the weight's is left with the layer."""
+    """Dropout(ReLU(BatchNorm(W X + b))) with its gradients; the layer gives the weight's."""
 
     @staticmethod
     def forward(
@@ -53,7 +53,7 @@ class Product(torch.autograd.Function):
         kept = units.statistics != batch_norm.NONE and recorded and any(ctx.needs_input_grad)
         normalised = inputs.new_empty(layer.out_features, inputs.shape[1]) if kept else None
         form = layer.form
-        assert isinstance(form, DenseWeight | CompressedWeight)
+        assert isinstance(form, DenseWeight | StoredWeight)
         ctx.training = layer.training and recorded
         outputs = form.outputs(inputs, units, normalised, training=ctx.training)
         if units.statistics == batch_norm.BATCH:
@@ -79,17 +79,20 @@ class Product(torch.autograd.Function):
             units,
             numbers(sums_gradient),
         )
-        input_gradient = None
+        input_gradient = weight_gradient = None
         layer.input_gradient_wanted = ctx.needs_input_grad[0]
         if ctx.needs_input_grad[0]:
             input_gradient = layer.form.input_gradient(sums_gradient, training=ctx.training).t()
-        if ctx.needs_input_grad[1] and reaches(ctx.next_functions[1][0]):
+        # A gradient that waits for a step must be one that somebody asked for.
+        if ctx.needs_input_grad[1] and (
+            not layer.defers_steps or reaches(ctx.next_functions[1][0])
+        ):
             factors = Gradient(inputs, sums_gradient, torch.from_numpy(of_units.square))
-            layer.keep(factors)
+            weight_gradient = layer.weight_gradient(factors)
         parts = (of_units.bias, of_units.scale, of_units.shift)
         return (
             input_gradient,
-            None,
+            weight_gradient,
             *(
                 torch.from_numpy(part) if wanted else None
                 for part, wanted in zip(parts, ctx.needs_input_grad[2:5], strict=True)

@@ -6,6 +6,7 @@ activations and perform the same algorithm; only what they cost differs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scratchconv.errors import InvalidArgument
-from scratchconv.kernels import batch_norm, dense_update, sparse_products
+from scratchconv.kernels import batch_norm, dense_update, sparse_gradients, sparse_products
 from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.sparse_rows import SparseRows
 from scratchconv.sparse.activations import no_rows, numbers, tiles
@@ -51,9 +52,6 @@ class Weight(Protocol):
     def input_gradient(self, gradient: Tensor, *, training: bool = True) -> Tensor:
         """dX = Wᵀ dY, (features, samples) from (units, samples); `training` as in MasterWeight."""
 
-    def update(self, inputs: Tensor, gradient: Tensor, rule: Rule) -> None:
-        """One step on the weights, from X and dY; a compressed weight moves its non-zeros only."""
-
     def to_dense(self) -> Tensor:
         """float32 (units, features)."""
 
@@ -61,7 +59,7 @@ class Weight(Protocol):
         """int64 (units,)."""
 
 
-class MasterWeight:
+class MasterWeight(ABC):
     """All weights in float32, beside a bfloat16 copy where products are in bfloat16.
 
     The copy is made by a step and read by the passes in `training`. Others may run on weights that
@@ -76,6 +74,10 @@ class MasterWeight:
 
     def input_gradient(self, gradient: Tensor, *, training: bool = True) -> Tensor:
         return torch.mm(self._operand(gradient.dtype, training).t(), gradient)
+
+    @abstractmethod
+    def update(self, inputs: Tensor, gradient: Tensor, rule: Rule) -> None:
+        """One step on the weights, from X and dY."""
 
     def to_dense(self) -> Tensor:
         return self.parameter.detach()
@@ -136,19 +138,13 @@ class DenseWeight(MasterWeight):
         return torch.count_nonzero(self.parameter.detach(), dim=1)
 
 
-class CompressedWeight:
-    """The non-zeros alone: `parameter` holds their values in one row."""
+class StoredWeight:
+    """Some of the weights, at their places; `parameter` holds their values in one row."""
 
     def __init__(self, parameter: nn.Parameter, rows: SparseRows) -> None:
         """`parameter` gets the values of `rows` as its data."""
         self.parameter = parameter
         self._store(rows)
-        self.nonzero = int(np.count_nonzero(rows.values))
-
-    @classmethod
-    def of(cls, parameter: nn.Parameter) -> CompressedWeight:
-        """The non-zeros of a dense parameter (units, features)."""
-        return cls(parameter, SparseRows.from_dense(parameter.detach().numpy()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -172,26 +168,6 @@ class CompressedWeight:
         sparse_products.input_gradient(self.rows, numbers(gradient), numbers(result))
         return result
 
-    def update(
-        self, inputs: Tensor, gradient: Tensor, rule: Rule, *, zeros_return: bool = True
-    ) -> None:
-        self.nonzero = sparse_products.update_nonzeros(
-            self.rows, numbers(inputs), numbers(gradient), *rule.float32(), zeros_return
-        )
-        torch.autograd.graph.increment_version(self.parameter)
-        if self.rows.stored - self.nonzero > _ZEROS_KEPT * self.rows.stored:
-            self._store(self.rows.without_zeros())
-
-    def revive(
-        self,
-        units: NDArray[np.int64],
-        features: NDArray[np.int32],
-        values: NDArray[np.float32],
-    ) -> None:
-        """Put weights where none is stored."""
-        self._store(self.rows.with_more(units, features, values))
-        self.nonzero = self.rows.stored
-
     def to_dense(self) -> Tensor:
         return torch.from_numpy(self.rows.to_dense())
 
@@ -211,7 +187,7 @@ class CompressedWeight:
             return
         data = self.parameter.detach()
         if data.dtype == torch.float32 and data.shape == self.shape:
-            rows = SparseRows.from_dense(data.numpy())
+            rows = self._rows_of(data.numpy())
         elif data.dtype == torch.float32 and data.shape == self.rows.values.shape:
             rows = self.rows.with_values(data.numpy().copy())
         else:
@@ -221,9 +197,50 @@ class CompressedWeight:
                 f" {self.shape} for the whole weight, or call to_dense() of the engine first"
             )
         self._store(rows)
-        self.nonzero = int(np.count_nonzero(rows.values))
+
+    def _rows_of(self, dense: NDArray[np.float32]) -> SparseRows:
+        """What is stored of a whole matrix."""
+        return SparseRows.from_dense(dense)
 
     def _store(self, rows: SparseRows) -> None:
         self.rows = rows
         self.parameter.data = torch.from_numpy(rows.values)
         self._address = self.parameter.data_ptr()
+
+
+class CompressedWeight(StoredWeight):
+    """The non-zeros, which become others as weights die and return.
+
+    nonzero: how many there are; of the stored ones some may have died.
+    """
+
+    nonzero: int
+
+    @classmethod
+    def of(cls, parameter: nn.Parameter) -> CompressedWeight:
+        """The non-zeros of a dense parameter (units, features)."""
+        return cls(parameter, SparseRows.from_dense(parameter.detach().numpy()))
+
+    def update(
+        self, inputs: Tensor, gradient: Tensor, rule: Rule, *, zeros_return: bool = True
+    ) -> None:
+        """One step on the stored weights, from X and dY; those that die are dropped in time."""
+        self.nonzero = sparse_gradients.update_nonzeros(
+            self.rows, numbers(inputs), numbers(gradient), *rule.float32(), zeros_return
+        )
+        torch.autograd.graph.increment_version(self.parameter)
+        if self.rows.stored - self.nonzero > _ZEROS_KEPT * self.rows.stored:
+            self._store(self.rows.without_zeros())
+
+    def revive(
+        self,
+        units: NDArray[np.int64],
+        features: NDArray[np.int32],
+        values: NDArray[np.float32],
+    ) -> None:
+        """Put weights where none is stored."""
+        self._store(self.rows.with_more(units, features, values))
+
+    def _store(self, rows: SparseRows) -> None:
+        super()._store(rows)
+        self.nonzero = int(np.count_nonzero(rows.values))

@@ -1,0 +1,97 @@
+"""`fix_connections`: train the weights of given connections at their own cost, by any optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scratchconv.errors import InvalidArgument, unknown_name
+from scratchconv.kernels.sparse_rows import SparseRows
+from scratchconv.sparse.fixed_linear import FixedLinear
+from scratchconv.sparse.taking_over import Candidates, give_back, on_gpu
+
+
+@dataclass
+class FixedConnections:
+    """The layers of a model that `fix_connections` took over.
+
+    layers: by the name that each had, and has, in the model.
+    """
+
+    model: nn.Module
+    layers: dict[str, FixedLinear]
+
+    def to_dense(self) -> nn.Module:
+        """Make the model again what it was: plain modules, dense weights; returns it.
+
+        What an optimizer remembers of a weight (momentum) has the shape that the weight had: go on
+        with a new one.
+        """
+        for layer in self.layers.values():
+            layer.values.grad = None
+            give_back(layer)
+        self.layers = {}
+        return self.model
+
+
+def fix_connections(model: nn.Module, masks: Mapping[str, Tensor]) -> FixedConnections:
+    """Let linear layers of `model` hold the weights of given connections, and no others.
+
+    For connections that are known before training: learned by another run, left by pruning, or made
+    by hand. Layers are changed in place and keep their parameters' names and `state_dict`; the
+    forward pass and both gradients cost what the connections cost. A BatchNorm1d, a ReLU and a
+    Dropout behind a layer are computed with it, as `sparsify` has it.
+
+    A layer's weight becomes a parameter of shape (connections,) with an ordinary `grad`: SGD with
+    momentum and weight decay, Adam or clipping of gradients work as on any other, on the
+    connections alone. Call this before the optimizer takes its first step (what it remembers has
+    the shape of the weight); it may be made before or after. The weights of all other places are
+    gone: they count as zero.
+
+    Args:
+        model: on the CPU; also one wrapped by torch.compile.
+        masks: bool (units, features) by the names of weights, `{"0.weight": …}`, True where there
+            is a connection. Layers without a mask stay as they are.
+
+    Raises InvalidArgument: no mask at all, a name that is no linear layer's weight, a mask of
+    another shape or dtype, or a layer that cannot be taken over, with the reason.
+    """
+    if not masks:
+        raise InvalidArgument(
+            "no mask is given: name the weights, "
+            '{"0.weight": mask}, with True where there is a connection'
+        )
+    candidates = Candidates(model)
+    taken = {}
+    for name, mask in masks.items():
+        layer_name = name.removesuffix(".weight")
+        if name == layer_name or layer_name not in candidates.layers:
+            weights = [f"{other}.weight" for other in candidates.layers]
+            raise unknown_name("weight of a linear layer", name, weights)
+        layer = candidates.layers[layer_name]
+        if reason := candidates.why_not(layer):
+            raise InvalidArgument(f"the connections of {name} cannot be fixed: {reason}")
+        if on_gpu(layer.weight):
+            raise InvalidArgument(
+                f"the connections of {name} cannot be fixed: it is on {layer.weight.device}, and"
+                " layers are compressed on the CPU only"
+            )
+        if mask.dtype != torch.bool or mask.shape != layer.weight.shape:
+            raise InvalidArgument(
+                f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}: give torch.bool"
+                f" of shape {tuple(layer.weight.shape)}"
+            )
+        taken[layer_name] = layer, mask
+    fixed = FixedConnections(model, {})
+    for layer_name, (layer, mask) in taken.items():
+        made = candidates.take_over(layer, FixedLinear)
+        assert isinstance(made, FixedLinear)
+        made.places = SparseRows.from_dense(mask.cpu().numpy().astype(np.float32))
+        made.compress()
+        made.values.grad = None
+        fixed.layers[layer_name] = made
+    return fixed
