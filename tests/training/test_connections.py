@@ -6,6 +6,8 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from scratchconv import data
 from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.training import RunConfig, Stopped, load_weights, train
 from scratchconv.training.connections import local_windows, random_places
+from scratchconv.training.fixed_layers import hold_connections
 from scratchconv.training.setup import prepare
 from scratchconv.training.start import SliceOver
 
@@ -200,6 +203,65 @@ def test_what_the_connections_are_is_part_of_the_run_and_where_they_lie_is_not(
     for other in (tmp_path / "others", None):
         with pytest.raises(RunDirectoryError, match=r"holds another run .*connections-from"):
             train(replace(config, connections_from=other), tmp_path / "run", resume=True)
+
+
+@pytest.fixture
+def small_layers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scratchconv.training.fixed_layers.SMALLEST", 1)
+
+
+def few(masks: Path) -> Path:
+    """A file of masks: about a tenth of the first layer's weights."""
+    mask = torch.rand(32, 64, generator=torch.Generator().manual_seed(0)) < 0.1
+    save_file({"conv1.weight": mask}, masks)
+    return masks
+
+
+SPARSE = {
+    "given": {"connections_from": Path("masks.safetensors")},
+    "given, Adam": {"connections_from": Path("masks.safetensors"), "method": "adam", "lr": 1e-3},
+    "random": {"pruning": "random", "density": 0.1},
+}
+
+
+@pytest.mark.parametrize("changes", SPARSE.values(), ids=SPARSE)
+def test_layers_that_hold_their_connections_alone_train_as_masked_ones(
+    changes: dict[str, Any], tmp_path: Path, small_layers_too: None
+) -> None:
+    if "connections_from" in changes:
+        changes = {**changes, "connections_from": few(tmp_path / "masks.safetensors")}
+    if changes.get("method") == "adam":
+        changes = {"momentum": 0.0, **changes}
+    config = replace(KEEPING, checkpoint_seconds=0.0, **changes)
+    run = train(config, tmp_path / "run")
+    masked = train(replace(config, engine="torch"), tmp_path / "masked")
+    assert run.resolved["fixed_layers"][0] == "conv1"
+    assert masked.resolved["fixed_layers"] == []
+    assert run.resolved["kept"] == masked.resolved["kept"]
+    ours, theirs = load_weights(run.directory), load_weights(masked.directory)
+    for name, weight in ours.items():
+        assert torch.equal(weight != 0, theirs[name] != 0)
+        # Adam divides by gradients, small ones too: rounding shows there.
+        distance = torch.linalg.vector_norm((weight - theirs[name]).float())
+        assert distance <= 0.03 * torch.linalg.vector_norm(theirs[name].float())
+
+    with pytest.raises(SliceOver):
+        train(config, tmp_path / "sliced", seconds=1e-9)
+    resumed = load_weights(train(config, tmp_path / "sliced", resume=True).directory)
+    assert all(torch.equal(resumed[name], ours[name]) for name in ours)
+
+
+def test_a_run_goes_on_as_it_was_begun_whatever_the_machine_is(
+    tmp_path: Path, small_layers_too: None
+) -> None:
+    config = replace(KEEPING, connections_from=few(tmp_path / "masks.safetensors"))
+    setup = prepare(config)
+    assert setup.resolved()["fixed_layers"] == ["conv1"]
+    # Begun on a GPU, where layers are masked.
+    assert prepare(config, before={"fixed_layers": []}).resolved()["fixed_layers"] == []
+    elsewhere: Any = SimpleNamespace(weights={"conv1.weight": torch.empty(1, device="meta")})
+    with pytest.raises(InvalidArgument, match=r"conv1 hold .* cannot on meta: .* --device cpu"):
+        hold_connections(setup.model, elsewhere, before=setup.resolved())
 
 
 def test_a_finished_run_needs_its_connections_no_more(learned: Path, tmp_path: Path) -> None:

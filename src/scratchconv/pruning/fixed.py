@@ -25,6 +25,7 @@ class RandomConnections(Pruning):
     """
 
     name = "random"
+    fixed = True
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class GivenConnections(Pruning):
     """
 
     name = "given"
+    fixed = True
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, *, masks: Mapping[str, Tensor]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +37,13 @@ class Pruning:
     Attributes:
         weights: the weights that are pruned, by name.
         masks: where they have connections, bool, by the same names.
+        held: names of weights whose layers have their connections alone, which needs no masking.
+        fixed: whether the connections are those it was made with, all the time.
         kept: connections in all at the end of the run: density · weights, rounded.
     """
 
     name: str
+    fixed: ClassVar[bool] = False
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, *, density: float
@@ -54,6 +57,7 @@ class Pruning:
             name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
             for name, weight in self.weights.items()
         }
+        self.held: frozenset[str] = frozenset()
 
     def begin(self, loss: Callable[[], Tensor]) -> None:
         """Choose the first connections. `loss` computes that of one training batch anew."""
@@ -93,6 +97,8 @@ class Pruning:
     def apply(self) -> None:
         """Zero weights without connection, and what the optimizer remembers of them."""
         for name, weight in self.weights.items():
+            if name in self.held:
+                continue
             mask = self.masks[name]
             for tensor in (weight, *_remembered(self.optimizer, weight)):
                 # A product would leave −0, which is a value of its own to what reads weights' bits.

@@ -169,7 +169,8 @@ class RunConfig:
 
     engine: EngineChoice = "auto"
     """How fully connected layers train by beta-lasso. auto: compressed to their non-zeros where a
-    timing says that is faster. dense, sparse: always so. torch: PyTorch's own layers."""
+    timing says that is faster. dense, sparse: always so. torch: PyTorch's own layers. With
+    connections that never change, auto: few of them are held alone."""
 
     regrowth: int = 1
     """Compressed layers let zeros return every so many steps; 1 is the algorithm, exactly."""

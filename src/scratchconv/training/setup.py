@@ -17,6 +17,7 @@ from scratchconv.training import samples
 from scratchconv.training.collapse import EmptiedBy
 from scratchconv.training.config import RunConfig
 from scratchconv.training.connections import Connections, given_masks, read_connections
+from scratchconv.training.fixed_layers import hold_connections
 from scratchconv.training.precision import gradient_scaler, resolve_device, resolve_precision
 from scratchconv.training.schedule import SCHEDULES, lam_for_length
 
@@ -26,7 +27,11 @@ _EVALUATED_AT_ONCE = 256
 
 @dataclass
 class Setup:
-    """What a run works with. `lam` and `lam_first` are those in force, after scaling."""
+    """What a run works with.
+
+    `lam` and `lam_first` are those in force, after scaling. `fixed_layers` hold their connections
+    alone.
+    """
 
     config: RunConfig
     dataset: data.Dataset
@@ -43,6 +48,7 @@ class Setup:
     weights: int
     engine: sparse.Engine | None
     pruning: pruning.Pruning | None
+    fixed_layers: list[str]
     connections: Connections | None
 
     @property
@@ -97,6 +103,7 @@ class Setup:
             "steps": self.steps,
             "kept": self.pruning.kept if self.pruning is not None else None,
             "switch_at": self._switch_at(),
+            "fixed_layers": self.fixed_layers,
             "connections": self._connections(),
             **{f"{name}_size": len(split.targets) for name, split in self.splits.items()},
         }
@@ -161,9 +168,9 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
         weight_decay=config.weight_decay,
     )
     weights = sum(weight.numel() for weight in pruning.prunable_weights(model).values())
-    before = before or {}
-    precision = resolve_precision(before.get("precision") or config.precision, device, weights)
-    timed = before.get("switch_at") if device.type == "cpu" else None
+    had = before or {}
+    precision = resolve_precision(had.get("precision") or config.precision, device, weights)
+    timed = had.get("switch_at") if device.type == "cpu" else None
     engine = _engine(config, model, optimizer, device, precision, timed)
     pruner: pruning.Pruning | None = None
     connections = read_connections(config)
@@ -181,6 +188,9 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
             distribution=None if config.density_by == "paper" else config.density_by,
             seed=config.seed,
         )
+    fixed_layers = []
+    if pruner is not None and pruner.fixed and config.engine == "auto":
+        fixed_layers = hold_connections(model, pruner, before=before)
     return Setup(
         config=config,
         dataset=dataset,
@@ -197,6 +207,7 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
         weights=weights,
         engine=engine,
         pruning=pruner,
+        fixed_layers=fixed_layers,
         connections=connections,
     )
 
