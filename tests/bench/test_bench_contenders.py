@@ -15,7 +15,7 @@ from scratchconv.bench.correctness import (
     reference_step,
 )
 from scratchconv.bench.problem import STANDSTILL, Density, Problem, densities
-from scratchconv.bench.rule import LAYERS, Rule, groups
+from scratchconv.bench.rule import LAYERS, SPARSE_LAYERS, Rule, groups
 from scratchconv.errors import InvalidArgument
 from scratchconv.optim import BetaLasso
 from scratchconv.optim.reference import beta_lasso
@@ -141,6 +141,18 @@ def test_without_sparselab_its_rows_say_how_to_install_it(monkeypatch):
 def test_ours_takes_the_same_step(case, mode):
     entry = engine.entry(mode)
     assert check(entry, *case) <= entry.tolerance
+
+
+def test_fixed_connections_take_the_same_step_on_the_weights_they_have(sparse_case):
+    entry = engine.fixed_entry()
+    assert check(entry, *sparse_case) <= entry.tolerance
+    contender = entry.build(SPARSE.model(), SPARSE.rule)
+    contender.step(*SPARSE.batch)
+    kept = contender.weights()
+    assert all(
+        not kept[name][SPARSE.model().get_submodule(name).weight == 0].any()
+        for name in SPARSE_LAYERS
+    )
 
 
 def test_ours_is_checked_in_the_form_it_is_timed_in(sparse_case):

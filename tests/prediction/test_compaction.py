@@ -16,7 +16,7 @@ from scratchconv.errors import InvalidArgument
 from scratchconv.nn import LocallyConnected2d
 from scratchconv.optim import BetaLasso, param_groups
 from scratchconv.prediction import CompactNetwork, compact
-from scratchconv.sparse import sparsify
+from scratchconv.sparse import fix_connections, sparsify
 
 FIXTURES = settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -266,6 +266,19 @@ def test_a_model_under_the_sparse_engine_is_what_it_is_without(network, name, co
         np.testing.assert_array_equal(ours.bias, its.bias)
         assert ours.relu == its.relu
     assert all(layer.compressed == compressed for layer in engine.layers.values())
+
+
+def test_a_model_of_fixed_connections_is_what_its_dense_weights_are(network):
+    model = network("s-fc")
+    weight = model.get_parameter("conv1.weight")
+    with torch.no_grad():
+        weight[torch.rand(weight.shape) < 0.8] = 0
+    plain = compact(copy.deepcopy(model))
+    fix_connections(model, {"conv1.weight": weight.detach() != 0})
+    taken = compact(model)
+    for ours, its in zip(taken.layers, plain.layers, strict=True):
+        np.testing.assert_array_equal(ours.matrix.to_dense(), its.matrix.to_dense())
+        np.testing.assert_array_equal(ours.bias, its.bias)
 
 
 def test_a_module_that_stands_twice_is_applied_twice():

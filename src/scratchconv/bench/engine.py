@@ -1,4 +1,4 @@
-"""Our own contenders: the same loop, with `sparsify` called once before it."""
+"""Our own contenders: the same loop, with `sparsify` or `fix_connections` called before it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scratchconv.bench.contender import BFLOAT16_TOLERANCE, FLOAT32_TOLERANCE, Entry, TorchLoop
-from scratchconv.bench.rule import LAYERS, Rule
+from scratchconv.bench.rule import LAYERS, SPARSE_LAYERS, Rule, groups
 from scratchconv.models import Network
 from scratchconv.optim import BetaLasso, param_groups
-from scratchconv.sparse import sparsify
+from scratchconv.sparse import fix_connections, sparsify
 from scratchconv.training.precision import resolve_precision
 
 Mode = Literal["auto", "dense", "sparse"]
@@ -21,6 +21,7 @@ NAMES: dict[Mode, str] = {
     "dense": "ours, mode=dense",
     "sparse": "ours, mode=sparse",
 }
+FIXED_NAME = "ours, fixed connections"
 
 
 def entry(mode: Mode) -> Entry:
@@ -28,13 +29,28 @@ def entry(mode: Mode) -> Entry:
 
     In bf16 where this machine multiplies in it, as training does for a large network.
     """
-    bfloat16 = resolve_precision("auto", torch.device("cpu"), 2**31) == "bf16"
+    bfloat16 = _bfloat16()
     return Entry(
         NAMES[mode],
         partial(EngineStep, mode=mode, bfloat16=bfloat16),
         BFLOAT16_TOLERANCE if bfloat16 else FLOAT32_TOLERANCE,
         settling_steps=3,  # the first are timed, and decide what form a layer takes
     )
+
+
+def fixed_entry() -> Entry:
+    """`fix_connections` on the two large layers: no zero is looked at, and none returns."""
+    bfloat16 = _bfloat16()
+    return Entry(
+        FIXED_NAME,
+        partial(FixedStep, bfloat16=bfloat16),
+        BFLOAT16_TOLERANCE if bfloat16 else FLOAT32_TOLERANCE,
+        fixed_support=True,
+    )
+
+
+def _bfloat16() -> bool:
+    return resolve_precision("auto", torch.device("cpu"), 2**31) == "bf16"
 
 
 class EngineStep(TorchLoop):
@@ -58,5 +74,25 @@ class EngineStep(TorchLoop):
         }
 
     def weights(self) -> dict[str, Tensor]:
-        state = self.model.state_dict()
-        return {name: state[f"{name}.weight"].detach().clone() for name in LAYERS}
+        return _dense_weights(self.model)
+
+
+class FixedStep(TorchLoop):
+    """The ordinary training loop around a model whose two large layers hold what they have."""
+
+    def __init__(self, model: Network, rule: Rule, *, bfloat16: bool) -> None:
+        weights = {
+            f"{name}.weight": model.get_submodule(name).get_parameter("weight")
+            for name in SPARSE_LAYERS
+        }
+        fix_connections(model, {name: weight != 0 for name, weight in weights.items()})
+        optimizer = BetaLasso(groups(model, rule), lr=rule.lr, beta=rule.beta)
+        super().__init__(model, optimizer, autocast=bfloat16)
+
+    def weights(self) -> dict[str, Tensor]:
+        return _dense_weights(self.model)
+
+
+def _dense_weights(model: nn.Module) -> dict[str, Tensor]:
+    state = model.state_dict()
+    return {name: state[f"{name}.weight"].detach().clone() for name in LAYERS}

@@ -21,8 +21,8 @@ _DENSE = Density(1.0, 1.0)
 
 _NOTE = (
     "Timed with η and λ a thousandth of a training run's: the bar βλ/η for zero weights is the"
-    " run's, and the density stays put. Other contenders than ours and the dense ones bring no"
-    " weight back. error_of_a_step in the record: distance of one step from the plain loop's."
+    " run's, and the density stays put. torch CSR, sparselab and fixed connections bring no weight"
+    " back. error_of_a_step in the record: distance of one step from the plain loop's."
 )
 
 
@@ -82,7 +82,10 @@ def compare_steps(options: BenchOptions, progress: Progress) -> list[Comparison]
     the density.
     """
     loops = [plain_loop.ENTRY, *dense.entries(skip_compile=options.skip_compile)]
-    sparse = [torch_csr.ENTRY, *sparselab_layers.entries(), engine.entry("sparse")]
+    sparse = [
+        *(torch_csr.ENTRY, *sparselab_layers.entries()),
+        *(engine.fixed_entry(), engine.entry("sparse")),
+    ]
     plan = [
         (problem, [*sparse, engine.entry("auto")])
         for problem in problems(options, options.densities)
