@@ -30,6 +30,21 @@ def run(capsys, tmp_path, monkeypatch):
     return command
 
 
+def test_what_was_read_is_told(tmp_path):
+    def told(name, lines, **options):
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+        return discover._read(read_options(DiscoverOptions(str(tmp_path / name), **options)))
+
+    rows = ["1,2,3,4,5,0", "2,1,4,3,5,1", "3,1,2,5,4,1", "4,2,1,5,3,0"]
+    assert told("numbers.csv", rows).replace("\xa0", " ") == (
+        "read 4 rows of 6 columns (0, 1, 2, …, 5); no target"
+    )
+    names = "a,b,c,d,e,y"
+    assert "(a, b, c, …, e); target: 2" in told("names.csv", [names, *rows], target="y")
+    few = told("names.csv", [names, *rows], target="y", task="regression", drop=("a",))
+    assert "(b, c, d, e); target: numbers" in few
+
+
 def never(*_, **__):
     raise AssertionError("what was found is looked for again")
 
@@ -58,6 +73,8 @@ def test_a_line_is_found_told_and_written(run, walk, tmp_path):
     assert status == 0, err
     assert "Your 12 columns lie on a line of 12 positions." in out
     assert "geometry: " in err
+    assert "read 500 rows of 12 columns (<b>" in " ".join(err.split())
+    assert "); no target" in err
     folder = tmp_path / "runs" / "discover" / "walk-1"
     assert {path.name for path in folder.iterdir()} == {
         "findings.json",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -41,6 +42,7 @@ from scratchconv.errors import InvalidArgument, RunDirectoryError
 from scratchconv.report.discovery_page import write_discovery
 from scratchconv.report.discovery_tables import network_rows
 from scratchconv.report.discovery_verdict import discovery_verdict
+from scratchconv.report.wording import plural
 from scratchconv.training import Stopped
 from scratchconv.training.environment import describe_environment
 
@@ -109,8 +111,7 @@ def run_discover(
         raise InvalidArgument("--resume goes on in the folder given by --out, without --overwrite")
     out = _new_folder(options.name) if out is None else out
     kept = KeptStages(out / STAGES)
-    _check_folder(out, kept, options, resume=resume, overwrite=overwrite)
-    page_only = resume and not kept.names() and (out / FINDINGS).exists()
+    page_only = _only_the_page_is_missing(out, kept, options, resume=resume, overwrite=overwrite)
     started = _now()
     try:
         with Stages() as stages:
@@ -118,6 +119,7 @@ def run_discover(
                 stages.console.print(f"there already: {'; '.join(kept.names())}", markup=False)
             stages("reading", 0, 1)
             subject = read_options(options)
+            stages.console.print(_read(subject), markup=False)
             if page_only:
                 findings, origin = read_findings(out), read_origin(out)
             else:
@@ -164,23 +166,26 @@ def run_discover(
     return page
 
 
-def _check_folder(
+def _only_the_page_is_missing(
     out: Path, kept: KeptStages, options: DiscoverOptions, *, resume: bool, overwrite: bool
-) -> None:
+) -> bool:
+    """Whether `out` has the findings, to be gone on with; raises what `run_discover` raises."""
     if overwrite:
         kept.clear()
-    elif resume:
-        _check_unfinished(out, kept, options)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return False
+    if resume:
+        return _has_findings_alone(out, kept, options)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         unfinished = kept.names() or ((out / FINDINGS).exists() and not (out / PAGE).exists())
         going_on = "--resume to go on with it, " if unfinished else ""
         raise RunDirectoryError(
             f"{out} is not empty: add {going_on}--overwrite, or choose another --out"
         )
+    return False
 
 
-def _check_unfinished(out: Path, kept: KeptStages, options: DiscoverOptions) -> None:
-    """Raise RunDirectoryError where there is nothing to go on with, or what is there is not ours.
+def _has_findings_alone(out: Path, kept: KeptStages, options: DiscoverOptions) -> bool:
+    """Raises RunDirectoryError where there is nothing to go on with, or what is there is not ours.
 
     The stages tell by themselves whether they are of the same search.
     """
@@ -193,17 +198,34 @@ def _check_unfinished(out: Path, kept: KeptStages, options: DiscoverOptions) -> 
                 f"{out / min(others)} is there without the findings of a search, and would be"
                 " replaced: move it away, or choose another --out"
             )
-    elif not kept.names():
-        if PAGE in there:
-            raise RunDirectoryError(
-                f"{out} is finished: there is nothing to go on with. --overwrite makes it anew"
-            )
-        command = read_origin(out).get("command")
-        if command != options.command():
-            raise RunDirectoryError(
-                f"the findings in {out} are those of `{command}`: repeat it as it was, or choose"
-                " another --out"
-            )
+        return False
+    if kept.names():
+        return False
+    if PAGE in there:
+        raise RunDirectoryError(
+            f"{out} is finished: there is nothing to go on with. --overwrite makes it anew"
+        )
+    command = read_origin(out).get("command")
+    if command != options.command():
+        raise RunDirectoryError(
+            f"the findings in {out} are those of `{command}`: repeat it as it was, or choose"
+            " another --out"
+        )
+    return True
+
+
+def _read(subject: Subject) -> str:
+    """What was taken for rows, for names of columns and for a target."""
+    names = [*subject.names[:3], "…", subject.names[-1]]
+    if len(subject.names) <= 4:
+        names = list(subject.names)
+    target = "no target"
+    if subject.y is not None and subject.task == "classification":
+        target = f"target: {plural(len(np.unique(subject.y)), 'value')}, each a class"
+    elif subject.y is not None:
+        target = "target: numbers"
+    rows, columns = plural(len(subject.X), "row"), plural(len(subject.names), "column")
+    return f"read {rows} of {columns} ({', '.join(names)}); {target}"
 
 
 def read_options(options: DiscoverOptions) -> Subject:
