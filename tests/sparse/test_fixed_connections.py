@@ -190,6 +190,22 @@ def test_weights_go_in_and_out_as_of_the_dense_layer():
     assert not model[0].weight[~masks["0.weight"]].any()
 
 
+def test_weights_are_written_between_decompress_and_compress():
+    model = network()
+    masks = masks_of(model)
+    layer = sc.fix_connections(model, masks).layers["0"]
+    with torch.no_grad():
+        with pytest.raises(InvalidArgument, match=r"decompress.. of the layer .* compress.. of it"):
+            layer.weight.fill_(2.0)
+        layer.decompress()
+        layer.weight.fill_(2.0)
+    with pytest.raises(InvalidArgument, match="was decompressed: call compress"):
+        loss_of(model).backward()
+    layer.compress()
+    torch.testing.assert_close(layer.weight.detach(), 2.0 * masks["0.weight"])
+    loss_of(model).backward()
+
+
 def test_a_copy_trains_by_itself():
     model = network()
     sc.fix_connections(model, masks_of(model))

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import sparse_gradients
 from scratchconv.kernels.sparse_rows import SparseRows
 from scratchconv.sparse.activations import numbers
@@ -53,9 +54,16 @@ class FixedLinear(SparseLinear):
         return FixedWeight(parameter, _at(self.places, parameter.detach().numpy()))
 
     def weight_gradient(self, gradient: Gradient) -> Tensor | None:
-        """That of the connections' weights, float32 (connections,)."""
+        """That of the connections' weights, float32 (connections,).
+
+        Raises InvalidArgument while the layer is decompressed.
+        """
         form = self.form
-        assert isinstance(form, FixedWeight)
+        if not isinstance(form, FixedWeight):
+            raise InvalidArgument(
+                "a layer of fixed connections was decompressed: call compress() of it before"
+                " training, or to_dense() of its FixedConnections to train all weights"
+            )
         return form.gradient(gradient.inputs, gradient.outputs)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:

@@ -37,8 +37,8 @@ class Snapshot(Tensor):
         if isinstance(first if _writes(func.__name__) else kwargs.get("out"), Snapshot):
             raise InvalidArgument(
                 f"{func.__name__} on the weight of a compressed layer would change a copy: call"
-                " decompress() of the layer first (its next step compresses it again), or load"
-                " weights by load_state_dict"
+                " decompress() of the layer first and compress() of it then, or load weights by"
+                " load_state_dict"
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **kwargs)
