@@ -123,6 +123,28 @@ def test_the_optimizer_may_be_made_before_or_after():
     assert_same(*found, 0)
 
 
+@optimizers
+def test_an_optimizer_that_has_taken_steps_goes_on_with_what_it_remembers(optimizer_of):
+    model, plain = network(), network()
+    masks = masks_of(model)
+    optimizer, other = optimizer_of(model), optimizer_of(plain)
+    for one, its in ((model, optimizer), (plain, other)):
+        train(one, its, range(3))
+        hold(one, masks)
+    for name, mask in masks.items():
+        for value in other.state[plain.get_parameter(name)].values():
+            if isinstance(value, Tensor) and value.shape == mask.shape:
+                value.mul_(mask)
+    fixed = sc.fix_connections(model, masks, optimizer=optimizer)
+    train(model, optimizer, range(3, 6))
+    train(plain, other, range(3, 6), masks=masks)
+    assert_same(model, plain, 2e-3)
+    # And back: what has been connected goes on, all else begins.
+    fixed.to_dense()
+    train(model, optimizer, range(6, 9))
+    assert model[0].weight[~masks["0.weight"]].count_nonzero() > 100
+
+
 def test_in_bfloat16_too():
     model, plain = network(), network()
     masks = masks_of(model)

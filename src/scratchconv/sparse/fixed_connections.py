@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,25 +20,33 @@ class FixedConnections:
     """The layers of a model that `fix_connections` took over.
 
     layers: by the name that each had, and has, in the model.
+    optimizer: what remembers something of their weights, if it was given.
     """
 
     model: nn.Module
     layers: dict[str, FixedLinear]
+    optimizer: torch.optim.Optimizer | None
 
     def to_dense(self) -> nn.Module:
         """Make the model again what it was: plain modules, dense weights; returns it.
 
-        What an optimizer remembers of a weight (momentum) has the shape that the weight had: go on
-        with a new one.
+        The optimizer remembers zeros of what was not connected; one that was not given to
+        `fix_connections` has to be made anew.
         """
         for layer in self.layers.values():
             layer.values.grad = None
+            _carry(self.optimizer, layer.values, layer.values.shape, layer.with_zeros)
             give_back(layer)
         self.layers = {}
         return self.model
 
 
-def fix_connections(model: nn.Module, masks: Mapping[str, Tensor]) -> FixedConnections:
+def fix_connections(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> FixedConnections:
     """Let linear layers of `model` hold the weights of given connections, and no others.
 
     For connections that are known before training: learned by another run, left by pruning, or made
@@ -48,14 +56,15 @@ def fix_connections(model: nn.Module, masks: Mapping[str, Tensor]) -> FixedConne
 
     A layer's weight becomes a parameter of shape (connections,) with an ordinary `grad`: SGD with
     momentum and weight decay, Adam or clipping of gradients work as on any other, on the
-    connections alone. Call this before the optimizer takes its first step (what it remembers has
-    the shape of the weight); it may be made before or after. The weights of all other places are
-    gone: they count as zero.
+    connections alone. The weights of all other places are gone: they count as zero.
 
     Args:
         model: on the CPU; also one wrapped by torch.compile.
         masks: bool (units, features) by the names of weights, `{"0.weight": …}`, True where there
             is a connection. Layers without a mask stay as they are.
+        optimizer: give one that has taken steps already: what it remembers of the weights, such as
+            momentum, goes on as that of the connections. One that has not may be made before or
+            after this.
 
     Raises InvalidArgument: no mask at all, a name that is no linear layer's weight, a mask of
     another shape or dtype, or a layer that cannot be taken over, with the reason.
@@ -86,12 +95,26 @@ def fix_connections(model: nn.Module, masks: Mapping[str, Tensor]) -> FixedConne
                 f" of shape {tuple(layer.weight.shape)}"
             )
         taken[layer_name] = layer, mask
-    fixed = FixedConnections(model, {})
+    fixed = FixedConnections(model, {}, optimizer)
     for layer_name, (layer, mask) in taken.items():
         made = candidates.take_over(layer, FixedLinear)
         assert isinstance(made, FixedLinear)
         made.places = SparseRows.from_dense(mask.cpu().numpy().astype(np.float32))
         made.compress()
         made.values.grad = None
+        _carry(optimizer, made.values, mask.shape, made.at_connections)
         fixed.layers[layer_name] = made
     return fixed
+
+
+def _carry(
+    optimizer: torch.optim.Optimizer | None,
+    parameter: nn.Parameter,
+    shape: torch.Size,
+    carried: Callable[[Tensor], Tensor],
+) -> None:
+    """Put in the place of what is remembered of a parameter of this `shape` what is `carried`."""
+    state = {} if optimizer is None else optimizer.state.get(parameter, {})
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.shape == shape:
+            state[key] = carried(value)

@@ -49,6 +49,19 @@ class FixedLinear(SparseLinear):
     defers_steps: ClassVar[bool] = False
     own_attributes: ClassVar[tuple[str, ...]] = (*SparseLinear.own_attributes, "places")
 
+    def at_connections(self, dense: Tensor) -> Tensor:
+        """The numbers of a matrix (units, features) at the connections: (connections,)."""
+        return dense[self._units_and_features()]
+
+    def with_zeros(self, values: Tensor) -> Tensor:
+        """The matrix (units, features) with these numbers at the connections: (connections,)."""
+        dense = values.new_zeros(self.out_features, self.in_features)
+        dense[self._units_and_features()] = values
+        return dense
+
+    def _units_and_features(self) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.places.unit_of_each), torch.from_numpy(self.places.columns)
+
     def compressed_form(self, parameter: nn.Parameter) -> FixedWeight:
         """The weights of the connections."""
         return FixedWeight(parameter, _at(self.places, parameter.detach().numpy()))
