@@ -58,6 +58,8 @@ class SparselabStep(TorchLoop):
 
     def __init__(self, model: Network, rule: Rule, *, kernels_alone: bool = False) -> None:
         _set_threads(torch.get_num_threads())
+        # It keeps transposes by the identity of their matrix: one that is gone may pass its own on.
+        importlib.import_module("sparselab.ops")._transpose_cache.clear()
         for name in SPARSE_LAYERS:
             weight = model.get_submodule(name).get_parameter("weight").detach()
             layer = _sparse_linear(weight)

@@ -233,5 +233,5 @@ EXPERIMENT = Experiment(
     source="Asked for by the reviewers of Neyshabur 2020",
     datasets=("cifar10", "cifar100", "mnist-32"),
     reproduce=reproduce,
-    laptop_minutes=143,
+    laptop_minutes=84,
 )
