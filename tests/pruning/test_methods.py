@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.nn import functional as F
 
-from scratchconv import models
+from scratchconv import models, pruning, sparse
 from scratchconv.errors import InvalidArgument
 from scratchconv.pruning import (
     METHODS,
@@ -238,3 +238,11 @@ def test_what_can_be_pruned_is_what_the_paper_counts(name):
     model = models.build(name, image=image, classes=classes, alpha=2)
     counted = sum(weight.numel() for weight in prunable_weights(model).values())
     assert counted == models.parameter_count(name, image, classes, 2)
+
+
+def test_a_model_of_fixed_connections_is_not_pruned_once_more():
+    model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2))
+    sparse.fix_connections(model, {"0.weight": torch.eye(4, 6) > 0})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(InvalidArgument, match=r"0.weight hold the weights of fixed connections"):
+        pruning.RandomConnections(model, optimizer, density=0.5)

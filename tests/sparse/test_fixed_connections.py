@@ -140,9 +140,57 @@ def test_an_optimizer_that_has_taken_steps_goes_on_with_what_it_remembers(optimi
     train(plain, other, range(3, 6), masks=masks)
     assert_same(model, plain, 2e-3)
     # And back: what has been connected goes on, all else begins.
+    remembered = {
+        key: value
+        for key, value in optimizer.state[model[0].values].items()
+        if isinstance(value, Tensor) and value.numel() > 1
+    }
     fixed.to_dense()
+    mask = masks["0.weight"]
+    for key, value in remembered.items():
+        torch.testing.assert_close(optimizer.state[model[0].weight][key][mask], value)
+        assert not optimizer.state[model[0].weight][key][~mask].any()
     train(model, optimizer, range(6, 9))
     assert model[0].weight[~masks["0.weight"]].count_nonzero() > 100
+
+
+def test_a_loss_of_before_that_is_still_there_does_no_harm():
+    model = network()
+    masks = masks_of(model)
+    optimizer = OPTIMIZERS["foreach"](model)
+    losses = [loss_of(model)]
+    fixed = sc.fix_connections(model, masks, optimizer=optimizer)
+    for _ in range(2):
+        losses.append(loss_of(model))
+        losses[-1].backward()
+        optimizer.step()
+    fixed.layers["0"].decompress()
+    fixed.to_dense()
+    optimizer.zero_grad()
+    losses.append(loss_of(model))
+    losses[-1].backward()
+    optimizer.step()
+    engine_model = network()
+    beta_lasso = sc.BetaLasso(sc.param_groups(engine_model, lam=1e-3), lr=0.1)
+    losses.append(loss_of(engine_model))
+    engine = sc.sparsify(engine_model, beta_lasso, mode="sparse")
+    losses.append(loss_of(engine_model))
+    losses[-1].backward()
+    beta_lasso.step()
+    engine.to_dense()
+    loss_of(engine_model).backward()
+
+
+def test_optimizers_that_cannot_go_on_are_refused():
+    model, other = network(), network()
+    masks = masks_of(model)
+    with pytest.raises(InvalidArgument, match=r"SGD that was given does not train 0.weight"):
+        sc.fix_connections(model, masks, optimizer=OPTIMIZERS["SGD"](other))
+    factored = torch.optim.Adafactor(model.parameters())
+    train(model, factored, range(1))
+    with pytest.raises(InvalidArgument, match=r"Adafactor remembers row_var of 0.weight"):
+        sc.fix_connections(model, masks, optimizer=factored)
+    assert type(model[0]) is nn.Linear
 
 
 def test_in_bfloat16_too():
@@ -203,6 +251,8 @@ def test_weights_go_in_and_out_as_of_the_dense_layer():
     assert fixed.layers["0"].compressed
     with pytest.raises(RuntimeError, match=r"0.weight has \d+ weights where .* no connection"):
         model.load_state_dict(network().state_dict())
+    with pytest.raises(RuntimeError, match=r"0\.weight"):
+        model.load_state_dict({**other.state_dict(), "0.weight": 3})
     torch.testing.assert_close(model[0].weight, other[0].weight.detach())
     # In place of the values, a whole matrix: what lies between the connections is not taken.
     model[0].values.data = torch.ones(20, 13)
@@ -221,11 +271,16 @@ def test_weights_are_written_between_decompress_and_compress():
             layer.weight.fill_(2.0)
         layer.decompress()
         layer.weight.fill_(2.0)
-    with pytest.raises(InvalidArgument, match="was decompressed: call compress"):
-        loss_of(model).backward()
+    # Its gradient is one of the connections in this form too.
+    loss_of(model).backward()
+    dense = layer.values.grad
+    assert dense.shape == (20, 13)
+    assert not dense[~masks["0.weight"]].any()
     layer.compress()
+    assert layer.values.grad is None
     torch.testing.assert_close(layer.weight.detach(), 2.0 * masks["0.weight"])
     loss_of(model).backward()
+    assert layer.values.grad.shape == (int(masks["0.weight"].sum()),)
 
 
 def test_a_copy_trains_by_itself():
@@ -305,5 +360,7 @@ def test_layers_that_cannot_be_taken_over():
     sc.fix_connections(once, masks_of(once))
     with pytest.raises(InvalidArgument, match="it is a FixedLinear already"):
         sc.fix_connections(once, masks_of(network()))
-    with pytest.raises(InvalidArgument, match="DataParallel cannot average"):
+    with pytest.raises(
+        InvalidArgument, match="DataParallel cannot be fixed: fix those of the model"
+    ):
         sc.fix_connections(nn.DataParallel(network()), masks_of(network()))

@@ -39,7 +39,7 @@ def entry(mode: Mode) -> Entry:
 
 
 def fixed_entry() -> Entry:
-    """`fix_connections` on the two large layers: no zero is looked at, and none returns."""
+    """`fix_connections` on the two large layers: none that is not there is looked at."""
     bfloat16 = _bfloat16()
     return Entry(
         FIXED_NAME,

@@ -21,8 +21,9 @@ _DENSE = Density(1.0, 1.0)
 
 _NOTE = (
     "Timed with η and λ a thousandth of a training run's: the bar βλ/η for zero weights is the"
-    " run's, and the density stays put. torch CSR, sparselab and fixed connections bring no weight"
-    " back. error_of_a_step in the record: distance of one step from the plain loop's."
+    " run's, and the density stays put. torch CSR, sparselab and fixed connections train only the"
+    " weights they began with. error_of_a_step in the record: distance of one step from the plain"
+    " loop's."
 )
 
 

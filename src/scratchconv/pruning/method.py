@@ -52,6 +52,12 @@ class Pruning:
         self.optimizer = optimizer
         self.density = density
         self.weights = prunable_weights(model)
+        stored = [name for name, weight in self.weights.items() if weight.dim() < 2]
+        if stored:
+            raise InvalidArgument(
+                f"{', '.join(stored)} hold the weights of fixed connections only, and cannot be"
+                " pruned: call to_dense() of what fix_connections returned first"
+            )
         self.kept = kept_in_all(density, sum(w.numel() for w in self.weights.values()))
         self.masks = {
             name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device)

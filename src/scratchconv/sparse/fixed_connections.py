@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scratchconv.errors import InvalidArgument, unknown_name
 from scratchconv.kernels.sparse_rows import SparseRows
 from scratchconv.sparse.fixed_linear import FixedLinear
+from scratchconv.sparse.linear import SparseLinear
 from scratchconv.sparse.taking_over import Candidates, give_back, on_gpu
 
 
@@ -35,7 +36,8 @@ class FixedConnections:
         """
         for layer in self.layers.values():
             layer.values.grad = None
-            _carry(self.optimizer, layer.values, layer.values.shape, layer.with_zeros)
+            stored = torch.Size([layer.places.stored])
+            _carry(self.optimizer, layer.values, stored, layer.with_zeros)
             give_back(layer)
         self.layers = {}
         return self.model
@@ -54,21 +56,30 @@ def fix_connections(
     forward pass and both gradients cost what the connections cost. A BatchNorm1d, a ReLU and a
     Dropout behind a layer are computed with it, as `sparsify` has it.
 
-    A layer's weight becomes a parameter of shape (connections,) with an ordinary `grad`: SGD with
-    momentum and weight decay, Adam or clipping of gradients work as on any other, on the
-    connections alone. The weights of all other places are gone: they count as zero.
+    What is trained of a layer is then `layer.values`, the parameter that its weight was, now of
+    shape (connections,) with an ordinary `grad`: SGD with momentum and weight decay, Adam and other
+    optimizers that treat each number by itself, clipping of gradients, GradScaler and DDP (wrapped
+    around it afterwards) work as on any other, on the connections alone. `layer.weight` is a dense
+    copy for reading. The weights of all other places are gone: they count as zero. A gradient that
+    the weight has already is forgotten.
 
     Args:
         model: on the CPU; also one wrapped by torch.compile.
         masks: bool (units, features) by the names of weights, `{"0.weight": …}`, True where there
             is a connection. Layers without a mask stay as they are.
-        optimizer: give one that has taken steps already: what it remembers of the weights, such as
-            momentum, goes on as that of the connections. One that has not may be made before or
-            after this.
+        optimizer: give one that has a state already, from its first step on, or from the start as
+            Adagrad: what it remembers of the weights, such as momentum, goes on as that of the
+            connections. Others may be made before or after this.
 
     Raises InvalidArgument: no mask at all, a name that is no linear layer's weight, a mask of
-    another shape or dtype, or a layer that cannot be taken over, with the reason.
+    another shape or dtype, a layer that cannot be taken over, with the reason, or an optimizer that
+    has none of the weights or remembers them in another shape than theirs.
     """
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        raise InvalidArgument(
+            f"the connections of a {type(model).__name__} cannot be fixed: fix those of the model"
+            " first, and wrap it then"
+        )
     if not masks:
         raise InvalidArgument(
             "no mask is given: name the weights, "
@@ -82,13 +93,20 @@ def fix_connections(
             weights = [f"{other}.weight" for other in candidates.layers]
             raise unknown_name("weight of a linear layer", name, weights)
         layer = candidates.layers[layer_name]
-        if reason := candidates.why_not(layer):
-            raise InvalidArgument(f"the connections of {name} cannot be fixed: {reason}")
+        if isinstance(layer, SparseLinear):
+            raise InvalidArgument(
+                f"the connections of {name} cannot be fixed: it is a {type(layer).__name__}"
+                " already; call to_dense() of what sparsify or fix_connections returned first"
+            )
         if on_gpu(layer.weight):
             raise InvalidArgument(
                 f"the connections of {name} cannot be fixed: it is on {layer.weight.device}, and"
                 " layers are compressed on the CPU only"
             )
+        if reason := candidates.why_not(layer):
+            raise InvalidArgument(f"the connections of {name} cannot be fixed: {reason}")
+        if optimizer is not None:
+            _check_memory(optimizer, name, layer.weight)
         if mask.dtype != torch.bool or mask.shape != layer.weight.shape:
             raise InvalidArgument(
                 f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}: give torch.bool"
@@ -105,6 +123,19 @@ def fix_connections(
         _carry(optimizer, made.values, mask.shape, made.at_connections)
         fixed.layers[layer_name] = made
     return fixed
+
+
+def _check_memory(optimizer: torch.optim.Optimizer, name: str, weight: Tensor) -> None:
+    kind = type(optimizer).__name__
+    if not any(weight is one for group in optimizer.param_groups for one in group["params"]):
+        raise InvalidArgument(f"the {kind} that was given does not train {name}: give its own")
+    for key, value in optimizer.state.get(weight, {}).items():
+        alike = not isinstance(value, Tensor) or value.numel() == 1 or value.shape == weight.shape
+        if isinstance(value, list | tuple | dict) or not alike:
+            raise InvalidArgument(
+                f"{kind} remembers {key} of {name} in another shape than the weight's: make it anew"
+                " after fix_connections"
+            )
 
 
 def _carry(

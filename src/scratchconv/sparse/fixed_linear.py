@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import sparse_gradients
 from scratchconv.kernels.sparse_rows import SparseRows
 from scratchconv.sparse.activations import numbers
@@ -25,11 +24,6 @@ class FixedWeight(StoredWeight):
     def nonzero(self) -> int:
         return int(np.count_nonzero(self.rows.values))
 
-    def gradient(self, inputs: Tensor, outputs: Tensor) -> Tensor:
-        """That of the stored weights, float32 (stored,), from X and dY."""
-        slopes = sparse_gradients.stored_gradients(self.rows, numbers(inputs), numbers(outputs))
-        return torch.from_numpy(slopes)
-
     def _rows_of(self, dense: NDArray[np.float32]) -> SparseRows:
         return _at(self.rows, dense)
 
@@ -37,9 +31,9 @@ class FixedWeight(StoredWeight):
 class FixedLinear(SparseLinear):
     """`nn.Linear` with the weights of given connections only; `fix_connections` makes them.
 
-    To whatever trains it, its weight is a parameter like others, float32 (connections,), with an
-    ordinary gradient: the connections' weights unit by unit, inputs increasing. `state_dict` keys
-    and shapes are those of the dense weight.
+    What is trained is `values`, to an optimizer a parameter like others, float32 (connections,),
+    with an ordinary gradient: the connections' weights unit by unit, inputs increasing. `weight` is
+    a dense copy for reading; `state_dict` keys and shapes are those of the dense weight.
 
     Attributes:
         places: where the connections are; its values mean nothing.
@@ -66,31 +60,36 @@ class FixedLinear(SparseLinear):
         """The weights of the connections."""
         return FixedWeight(parameter, _at(self.places, parameter.detach().numpy()))
 
-    def weight_gradient(self, gradient: Gradient) -> Tensor | None:
-        """That of the connections' weights, float32 (connections,).
+    def compress(self) -> None:
+        """Hold the weights of the connections only; a gradient is forgotten."""
+        if not self.compressed:
+            super().compress()
+            self.values.grad = None
 
-        Raises InvalidArgument while the layer is decompressed.
-        """
-        form = self.form
-        if not isinstance(form, FixedWeight):
-            raise InvalidArgument(
-                "a layer of fixed connections was decompressed: call compress() of it before"
-                " training, or to_dense() of its FixedConnections to train all weights"
-            )
-        return form.gradient(gradient.inputs, gradient.outputs)
+    def decompress(self) -> None:
+        """Hold the whole matrix, to write into it; a gradient is forgotten."""
+        if self.compressed:
+            super().decompress()
+            self.values.grad = None
+
+    def weight_gradient(self, gradient: Gradient) -> Tensor | None:
+        """That of the connections' weights: of the shape that the weight has now, float32."""
+        inputs, outputs = numbers(gradient.inputs), numbers(gradient.outputs)
+        slopes = torch.from_numpy(sparse_gradients.stored_gradients(self.places, inputs, outputs))
+        return slopes if self.compressed else self.with_zeros(slopes)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
         given = state_dict.get(f"{prefix}weight")
         errors: list[str] = others[-1]
-        if given is not None and given.shape == (self.out_features, self.in_features):
-            lost = int(torch.count_nonzero(given)) - np.count_nonzero(
-                _at(self.places, given.detach().cpu().float().numpy()).values
-            )
-            if lost:
+        shape = (self.out_features, self.in_features)
+        if isinstance(given, Tensor) and given.shape == shape:
+            elsewhere = given.detach().cpu().clone()
+            elsewhere[self._units_and_features()] = 0
+            if lost := int(torch.count_nonzero(elsewhere)):
                 errors.append(
                     f"{prefix}weight has {lost} weights where this layer has no connection: give"
-                    " weights of the same connections, or call to_dense() of its"
-                    " FixedConnections first"
+                    " weights of the same connections, or call to_dense() of what fix_connections"
+                    " returned first"
                 )
                 return
         super()._load_from_state_dict(state_dict, prefix, *others)

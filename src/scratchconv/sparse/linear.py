@@ -14,7 +14,7 @@ from scratchconv.kernels.compilation import kernels_can_run
 from scratchconv.optim.deferred import DeferredStep
 from scratchconv.sparse.product import Gradient, Product
 from scratchconv.sparse.snapshot import snapshot
-from scratchconv.sparse.weight import CompressedWeight, DenseWeight, StoredWeight, Weight
+from scratchconv.sparse.weight import CompressedWeight, DenseWeight, StoredWeight, Weight, put
 
 
 class SparseLinear(nn.Linear):
@@ -120,7 +120,7 @@ class SparseLinear(nn.Linear):
         """Keep the whole matrix."""
         if self.compressed:
             parameter = self.values
-            parameter.data = self.form.to_dense()
+            put(parameter, self.form.to_dense())
             self.form = self.dense_form(parameter)
 
     def reset_parameters(self) -> None:

@@ -83,7 +83,8 @@ class Product(torch.autograd.Function):
         layer.input_gradient_wanted = ctx.needs_input_grad[0]
         if ctx.needs_input_grad[0]:
             input_gradient = layer.form.input_gradient(sums_gradient, training=ctx.training).t()
-        # A gradient that waits for a step must be one that somebody asked for.
+        # A gradient that waits for a step must be one that somebody asked for. Others may be formed
+        # for nobody: in autograd.grad, `reaches` cannot be asked about a leaf.
         if ctx.needs_input_grad[1] and (
             not layer.defers_steps or reaches(ctx.next_functions[1][0])
         ):

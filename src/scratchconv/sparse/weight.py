@@ -138,6 +138,17 @@ class DenseWeight(MasterWeight):
         return torch.count_nonzero(self.parameter.detach(), dim=1)
 
 
+def put(parameter: nn.Parameter, data: Tensor) -> None:
+    """`parameter.data = data`, also where its shape is another.
+
+    As long as a graph of before lives, if only in somebody's variable `loss`, autograd goes on with
+    the node that adds up gradients of the old shape. A change of dtype makes it drop that node.
+    """
+    if parameter.shape != data.shape:
+        parameter.data = parameter.detach().new_empty(0, dtype=torch.float64)
+    parameter.data = data
+
+
 class StoredWeight:
     """Some of the weights, at their places; `parameter` holds their values in one row."""
 
@@ -204,7 +215,7 @@ class StoredWeight:
 
     def _store(self, rows: SparseRows) -> None:
         self.rows = rows
-        self.parameter.data = torch.from_numpy(rows.values)
+        put(self.parameter, torch.from_numpy(rows.values))
         self._address = self.parameter.data_ptr()
 
 
