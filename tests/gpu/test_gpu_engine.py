@@ -355,7 +355,7 @@ def test_auto_stays_dense_and_leaves_small_layers_alone(monkeypatch):
     made = sc.sparsify(model, optimizer_of(model))
     assert not made.layers
     assert "too few" in made.left["0"]
-    monkeypatch.setattr(taking_over, "SMALLEST", 500)
+    monkeypatch.setattr("scratchconv.sparse.engine.SMALLEST", 500)
     optimizer = optimizer_of(model)
     made = sc.sparsify(model, optimizer)
     assert list(made.layers) == ["0"]
