@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -29,28 +30,19 @@ def entry(mode: Mode) -> Entry:
 
     In bf16 where this machine multiplies in it, as training does for a large network.
     """
-    bfloat16 = _bfloat16()
-    return Entry(
-        NAMES[mode],
-        partial(EngineStep, mode=mode, bfloat16=bfloat16),
-        BFLOAT16_TOLERANCE if bfloat16 else FLOAT32_TOLERANCE,
-        settling_steps=3,  # the first are timed, and decide what form a layer takes
-    )
+    # Its first steps are timed, and decide what form a layer takes.
+    return _entry(NAMES[mode], partial(EngineStep, mode=mode), settling_steps=3)
 
 
 def fixed_entry() -> Entry:
     """`fix_connections` on the two large layers: none that is not there is looked at."""
-    bfloat16 = _bfloat16()
-    return Entry(
-        FIXED_NAME,
-        partial(FixedStep, bfloat16=bfloat16),
-        BFLOAT16_TOLERANCE if bfloat16 else FLOAT32_TOLERANCE,
-        fixed_support=True,
-    )
+    return _entry(FIXED_NAME, FixedStep, fixed_support=True)
 
 
-def _bfloat16() -> bool:
-    return resolve_precision("auto", torch.device("cpu"), 2**31) == "bf16"
+def _entry(name: str, step: Callable[..., TorchLoop], **options: Any) -> Entry:
+    bfloat16 = resolve_precision("auto", torch.device("cpu"), 2**31) == "bf16"
+    tolerance = BFLOAT16_TOLERANCE if bfloat16 else FLOAT32_TOLERANCE
+    return Entry(name, partial(step, bfloat16=bfloat16), tolerance, **options)
 
 
 class EngineStep(TorchLoop):

@@ -83,10 +83,8 @@ def compare_steps(options: BenchOptions, progress: Progress) -> list[Comparison]
     the density.
     """
     loops = [plain_loop.ENTRY, *dense.entries(skip_compile=options.skip_compile)]
-    sparse = [
-        *(torch_csr.ENTRY, *sparselab_layers.entries()),
-        *(engine.fixed_entry(), engine.entry("sparse")),
-    ]
+    others = [torch_csr.ENTRY, *sparselab_layers.entries()]
+    sparse = [*others, engine.fixed_entry(), engine.entry("sparse")]
     plan = [
         (problem, [*sparse, engine.entry("auto")])
         for problem in problems(options, options.densities)

@@ -2,7 +2,7 @@
 
 `sparsify` changes the linear layers of a model into `SparseLinear`, dense or compressed to their
 non-zeros, and lets `BetaLasso` train them by the same algorithm at the cost of what is left.
-`fix_connections` makes them `FixedLinear`, which hold given connections and train by any optimizer.
+`fix_connections` makes them `FixedLinear`, of given connections and with an ordinary gradient.
 """
 
 from scratchconv.sparse.engine import Engine, sparsify

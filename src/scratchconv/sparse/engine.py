@@ -126,6 +126,11 @@ def sparsify(
             f"{type(optimizer).__name__} cannot be sparsified: give scratchconv.BetaLasso, whose"
             " zeros stay zero until their gradient passes a bar"
         )
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        raise InvalidArgument(
+            f"{type(model).__name__} cannot average gradients that are never formed: train the"
+            " plain model in one process"
+        )
     if mode not in get_args(Mode):
         raise unknown_name("mode", str(mode), get_args(Mode))
     if regrowth != "exact" and not (

@@ -1,4 +1,4 @@
-"""`fix_connections`: train the weights of given connections at their own cost, by any optimizer."""
+"""`fix_connections`: the weights of given connections train alone, at their own cost."""
 
 from __future__ import annotations
 
@@ -119,7 +119,6 @@ def fix_connections(
         assert isinstance(made, FixedLinear)
         made.places = SparseRows.from_dense(mask.cpu().numpy().astype(np.float32))
         made.compress()
-        made.values.grad = None
         _carry(optimizer, made.values, mask.shape, made.at_connections)
         fixed.layers[layer_name] = made
     return fixed

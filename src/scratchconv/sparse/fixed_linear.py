@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scratchconv.kernels import sparse_gradients
@@ -24,8 +23,8 @@ class FixedWeight(StoredWeight):
     def nonzero(self) -> int:
         return int(np.count_nonzero(self.rows.values))
 
-    def _rows_of(self, dense: NDArray[np.float32]) -> SparseRows:
-        return _at(self.rows, dense)
+    def _rows_of(self, dense: Tensor) -> SparseRows:
+        return self.rows.with_values(dense[_units_and_features(self.rows)].numpy())
 
 
 class FixedLinear(SparseLinear):
@@ -45,20 +44,18 @@ class FixedLinear(SparseLinear):
 
     def at_connections(self, dense: Tensor) -> Tensor:
         """The numbers of a matrix (units, features) at the connections: (connections,)."""
-        return dense[self._units_and_features()]
+        return dense[_units_and_features(self.places)]
 
     def with_zeros(self, values: Tensor) -> Tensor:
         """The matrix (units, features) with these numbers at the connections: (connections,)."""
         dense = values.new_zeros(self.out_features, self.in_features)
-        dense[self._units_and_features()] = values
+        dense[_units_and_features(self.places)] = values
         return dense
-
-    def _units_and_features(self) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self.places.unit_of_each), torch.from_numpy(self.places.columns)
 
     def compressed_form(self, parameter: nn.Parameter) -> FixedWeight:
         """The weights of the connections."""
-        return FixedWeight(parameter, _at(self.places, parameter.detach().numpy()))
+        values = self.at_connections(parameter.detach()).numpy()
+        return FixedWeight(parameter, self.places.with_values(values))
 
     def compress(self) -> None:
         """Hold the weights of the connections only; a gradient is forgotten."""
@@ -84,7 +81,7 @@ class FixedLinear(SparseLinear):
         shape = (self.out_features, self.in_features)
         if isinstance(given, Tensor) and given.shape == shape:
             elsewhere = given.detach().cpu().clone()
-            elsewhere[self._units_and_features()] = 0
+            elsewhere[_units_and_features(self.places)] = 0
             if lost := int(torch.count_nonzero(elsewhere)):
                 errors.append(
                     f"{prefix}weight has {lost} weights where this layer has no connection: give"
@@ -95,5 +92,6 @@ class FixedLinear(SparseLinear):
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
-def _at(places: SparseRows, dense: NDArray[np.float32]) -> SparseRows:
-    return places.with_values(dense[places.unit_of_each, places.columns])
+def _units_and_features(places: SparseRows) -> tuple[Tensor, Tensor]:
+    """Where the stored weights stand in a matrix, as its index."""
+    return torch.from_numpy(places.unit_of_each), torch.from_numpy(places.columns)

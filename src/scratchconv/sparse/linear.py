@@ -44,8 +44,10 @@ class SparseLinear(nn.Linear):
     compressible: ClassVar[bool] = True
     defers_steps: ClassVar[bool] = True
     own_attributes: ClassVar[tuple[str, ...]] = (
-        *("_form", "input_gradient_wanted"),
-        *("_gradients", "_owner"),
+        "_form",
+        "input_gradient_wanted",
+        "_gradients",
+        "_owner",
     )
     input_gradient_wanted: bool
     _form: Weight

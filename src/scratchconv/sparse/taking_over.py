@@ -12,7 +12,6 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from scratchconv.errors import InvalidArgument
 from scratchconv.kernels import gpu
 from scratchconv.sparse.absorbed import AbsorbedBatchNorm1d, AbsorbedDropout, AbsorbedReLU
 from scratchconv.sparse.chains import Followers, absorbable, followers
@@ -30,12 +29,6 @@ class Candidates:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Raises InvalidArgument for a model that is wrapped to be trained in many places."""
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            raise InvalidArgument(
-                f"{type(model).__name__} cannot average gradients of sparse layers: train the"
-                " plain model in one process"
-            )
         _stay_out_of_graphs(SparseLinear)
         traced = traces(model)
         self._behind = followers(model, traced)

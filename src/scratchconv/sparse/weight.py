@@ -198,7 +198,7 @@ class StoredWeight:
             return
         data = self.parameter.detach()
         if data.dtype == torch.float32 and data.shape == self.shape:
-            rows = self._rows_of(data.numpy())
+            rows = self._rows_of(data)
         elif data.dtype == torch.float32 and data.shape == self.rows.values.shape:
             rows = self.rows.with_values(data.numpy().copy())
         else:
@@ -209,9 +209,9 @@ class StoredWeight:
             )
         self._store(rows)
 
-    def _rows_of(self, dense: NDArray[np.float32]) -> SparseRows:
+    def _rows_of(self, dense: Tensor) -> SparseRows:
         """What is stored of a whole matrix."""
-        return SparseRows.from_dense(dense)
+        return SparseRows.from_dense(dense.numpy())
 
     def _store(self, rows: SparseRows) -> None:
         self.rows = rows
