@@ -106,7 +106,15 @@ def test_time_left_where_nobody_looks_at_the_runs(clock):
     assert "about 0:02:23 left" in stream.getvalue()
 
 
-def test_time_left_of_runs_made_one_after_another_in_this_process(clock):
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    # Of runs of four epochs of 100 steps each; one is gone on with in the middle of its third.
+    [
+        (0, "epoch 1 of 4, loss 1.000; about 0:01:10 left"),
+        (250, "epoch 3 of 4, loss 1.000; about 0:00:50 left"),
+    ],
+)
+def test_time_left_of_runs_made_one_after_another_in_this_process(steps, left, clock):
     progress, stream = told(terminal=True)
     labels, configs = runs(a=4, b=4)
     named = {
@@ -114,10 +122,31 @@ def test_time_left_of_runs_made_one_after_another_in_this_process(clock):
         for config in (replace(c, seed=n) for n, c in enumerate(configs.values()))
     }
     progress.plan(dict(zip(named, labels.values(), strict=True)), named, reused=0)
-    progress.begin(next(iter(named.values())), {}, 0)
+    progress.begin(next(iter(named.values())), {"steps": 400}, steps)
     clock[0] = 10.0
-    progress.epoch({"epoch": 1, "train_loss": 1.0})
-    assert "epoch 1 of 4, loss 1.000; about 0:01:10 left" in stream.getvalue()
+    progress.epoch({"epoch": steps // 100 + 1, "train_loss": 1.0})
+    assert left in stream.getvalue()
+
+
+def test_a_log_has_a_line_every_ten_minutes_in_which_no_run_ended(clock):
+    progress, stream = told(terminal=False)
+    progress.plan(*runs(a=100, b=100, c=50), reused=0)
+
+    def lines_after(minutes: int, **epochs: int) -> list[str]:
+        before = len(stream.getvalue())
+        clock[0] = 60.0 * minutes
+        progress.under_way(epochs)
+        return stream.getvalue()[before:].splitlines()
+
+    assert lines_after(0, a=0, b=0) == []
+    assert lines_after(9, a=9, b=9) == []
+    assert lines_after(10, a=10, b=10) == [
+        "      under way: epochs 10 of 100, 10 of 100; about 1:55:00 left"
+    ]
+    assert lines_after(19, a=19, b=19) == []
+    progress.finished(ended("a", seconds=60.0 * 19))
+    assert lines_after(28, b=28) == []
+    assert len(lines_after(29, b=29)) == 1
 
 
 def test_a_run_that_failed_says_nothing_about_the_others(clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,9 @@ from scratchconv.training import RunConfig
 # What `_say` has left in the line; nothing where there is no terminal.
 _ERASE = Control((ControlType.ERASE_IN_LINE, 2))
 
+# Seconds between two lines about the runs under way where they all stay, as in a log.
+_BETWEEN_LINES = 600.0
+
 
 class LabProgress:
     """Says how many runs there are, which ended and how; between, how far those under way are."""
@@ -30,7 +34,7 @@ class LabProgress:
     def plan(self, labels: dict[str, str], configs: Mapping[str, RunConfig], reused: int) -> None:
         """A batch of runs: labels and settings by key, and how many more are there already."""
         self._labels, self._pace = labels, Pace(configs)
-        self._count = 0
+        self._count, self._told = 0, time.monotonic()
         if labels:
             trials = all(config.skip_test for config in configs.values())
             more = f", {reused} there already" if reused else ""
@@ -40,46 +44,50 @@ class LabProgress:
 
     def finished(self, record: RunRecord) -> None:
         """One of the batch is finished."""
-        self._count += 1
+        self._count, self._told = self._count + 1, time.monotonic()
         self._pace.finished(record.key, record.result.get("seconds"))
         line = f"  {self._count:>3} of {len(self._labels)}  {self._labels[record.key]}"
         self.console.control(_ERASE)
         self.console.print(f"{line}: {_said(record)}{self._left()}", markup=False)
 
     def under_way(self, epochs: Mapping[str, int]) -> None:
-        """On a terminal, one line that changes with the epochs of the runs under way."""
+        """The epochs of the runs under way."""
         for key, done in epochs.items():
             self._pace.reached(key, done)
-        if self.console.is_terminal:
-            far = ", ".join(f"{done} of {self._pace.epochs(key)}" for key, done in epochs.items())
-            self._say(f"under way: epochs {far}")
+        far = ", ".join(f"{done} of {self._pace.epochs(key)}" for key, done in epochs.items())
+        self._say(f"under way: epochs {far}")
 
     def _left(self) -> str:
         seconds = self._pace.seconds_left()
         return "" if seconds is None else f"; about {timedelta(seconds=round(seconds))} left"
 
     def _say(self, text: str) -> None:
-        """In one row, time left and all: only the row that the cursor is in can be erased."""
+        """On a terminal in one row that changes, time left and all; elsewhere now and then."""
         left = self._left()
+        if not self.console.is_terminal:
+            if time.monotonic() - self._told >= _BETWEEN_LINES:
+                self._told = time.monotonic()
+                self.console.print(f"      {text}{left}", markup=False)
+            return
+        # Only the row that the cursor is in can be erased.
         line = Text(f"      {text}")
         line.truncate(max(1, self.console.width - len(left) - 1), overflow="ellipsis")
         self.console.control(_ERASE)
         self.console.print(line.append(left), end="\r")
 
     def begin(self, config: RunConfig, resolved: dict[str, Any], done: int) -> None:
-        """A run begins in this process, or goes on after `done` epochs."""
+        """A run begins in this process, or goes on after `done` steps."""
         self._here = run_key(config)
-        self._pace.reached(self._here, done)
+        self._pace.reached(self._here, done * config.epochs // resolved["steps"])
 
     def step(self, done: int, loss: float) -> None:
         """Epochs are told, not steps."""
 
     def epoch(self, metrics: dict[str, Any]) -> None:
-        """On a terminal, one line that changes with every epoch."""
+        """How far the run in this process is."""
         self._pace.reached(self._here, metrics["epoch"])
-        if self.console.is_terminal:
-            done = f"epoch {metrics['epoch']} of {self._pace.epochs(self._here)}"
-            self._say(f"{done}, loss {metrics['train_loss']:.3f}")
+        done = f"epoch {metrics['epoch']} of {self._pace.epochs(self._here)}"
+        self._say(f"{done}, loss {metrics['train_loss']:.3f}")
 
     def note(self, text: str) -> None:
         """Something the user should know."""
