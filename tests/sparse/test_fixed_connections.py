@@ -326,6 +326,18 @@ def test_beta_lasso_regularises_the_connections_and_its_engine_leaves_them_alone
     assert engine.left == dict.fromkeys(["0", "3"], "it is a FixedLinear already")
 
 
+def test_a_model_may_be_one_layer_alone():
+    layer = nn.Linear(13, 20)
+    mask = masks_of(network())["0.weight"]
+    alone = nn.Sequential(copy.deepcopy(layer))
+    with torch.no_grad():
+        alone[0].weight[~mask] = 0
+    fixed = sc.fix_connections(layer, {"weight": mask})
+    assert list(fixed.layers.values()) == [layer]
+    x, _ = batch(13, 8, 0)
+    torch.testing.assert_close(layer(x), alone(x), rtol=1e-4, atol=1e-5)
+
+
 def test_samples_may_lie_in_more_than_one_dimension():
     model = nn.Sequential(nn.Linear(4, 3))
     sc.fix_connections(model, {"0.weight": torch.eye(3, 4) > 0})
@@ -339,6 +351,7 @@ def wrong_masks() -> dict[str, tuple[dict[str, Tensor], str]]:
         "none": ({}, "no mask is given"),
         "name": ({"1.weight": mask}, r"unknown weight of a linear layer '1.weight'.*0.weight"),
         "bias": ({"3.bias": mask}, "unknown weight of a linear layer '3.bias'"),
+        "array": ({"0.weight": mask.numpy()}, "mask of 0.weight is of type ndarray: give a tensor"),
         "shape": ({"0.weight": mask.t()}, r"torch.bool of shape \(13, 20\).* of shape \(20, 13\)"),
         "dtype": ({"0.weight": mask.float()}, "is torch.float32 of shape"),
     }

@@ -459,6 +459,18 @@ def test_loading_by_assignment_takes_the_new_weights(mode):
 
 
 @modes
+def test_weights_of_another_dtype_are_taken_by_copying_only(mode):
+    model, _, _ = trained(mode, steps=3)
+    before = model[0].weight.detach().clone()
+    fresh = network().double()
+    with pytest.raises(RuntimeError, match=r"0.weight is torch.float64, .* without assign=True"):
+        model.load_state_dict(fresh.state_dict(), assign=True)
+    torch.testing.assert_close(model[0].weight.detach(), before)
+    model.load_state_dict(fresh.state_dict())
+    torch.testing.assert_close(model[0].weight.detach(), fresh[0].weight.detach().float())
+
+
+@modes
 def test_saving_between_backward_and_step_saves_the_weights_before_the_step(mode):
     model, optimizer, _ = trained(mode)
     before = copy.deepcopy(model.state_dict())

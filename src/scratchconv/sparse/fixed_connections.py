@@ -13,6 +13,7 @@ from scratchconv.errors import InvalidArgument, unknown_name
 from scratchconv.kernels.sparse_rows import SparseRows
 from scratchconv.sparse.fixed_linear import FixedLinear
 from scratchconv.sparse.linear import SparseLinear
+from scratchconv.sparse.snapshot import MAKE_DENSE
 from scratchconv.sparse.taking_over import Candidates, give_back, on_gpu
 
 
@@ -86,17 +87,16 @@ def fix_connections(
             '{"0.weight": mask}, with True where there is a connection'
         )
     candidates = Candidates(model)
+    layers = {f"{layer}.weight".lstrip("."): layer for layer in candidates.layers}
     taken = {}
     for name, mask in masks.items():
-        layer_name = name.removesuffix(".weight")
-        if name == layer_name or layer_name not in candidates.layers:
-            weights = [f"{other}.weight" for other in candidates.layers]
-            raise unknown_name("weight of a linear layer", name, weights)
-        layer = candidates.layers[layer_name]
+        if name not in layers:
+            raise unknown_name("weight of a linear layer", name, list(layers))
+        layer = candidates.layers[layers[name]]
         if isinstance(layer, SparseLinear):
             raise InvalidArgument(
                 f"the connections of {name} cannot be fixed: it is a {type(layer).__name__}"
-                " already; call to_dense() of what sparsify or fix_connections returned first"
+                f" already; {MAKE_DENSE}"
             )
         if on_gpu(layer.weight):
             raise InvalidArgument(
@@ -107,12 +107,8 @@ def fix_connections(
             raise InvalidArgument(f"the connections of {name} cannot be fixed: {reason}")
         if optimizer is not None:
             _check_memory(optimizer, name, layer.weight)
-        if mask.dtype != torch.bool or mask.shape != layer.weight.shape:
-            raise InvalidArgument(
-                f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}: give torch.bool"
-                f" of shape {tuple(layer.weight.shape)}"
-            )
-        taken[layer_name] = layer, mask
+        _check_mask(mask, name, layer.weight.shape)
+        taken[layers[name]] = layer, mask
     fixed = FixedConnections(model, {}, optimizer)
     for layer_name, (layer, mask) in taken.items():
         made = candidates.take_over(layer, FixedLinear)
@@ -122,6 +118,17 @@ def fix_connections(
         _carry(optimizer, made.values, mask.shape, made.at_connections)
         fixed.layers[layer_name] = made
     return fixed
+
+
+def _check_mask(mask: object, name: str, shape: torch.Size) -> None:
+    if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == shape:
+        return
+    given = f"of type {type(mask).__name__}"
+    if isinstance(mask, Tensor):
+        given = f"{mask.dtype} of shape {tuple(mask.shape)}"
+    raise InvalidArgument(
+        f"the mask of {name} is {given}: give a tensor of torch.bool of shape {tuple(shape)}"
+    )
 
 
 def _check_memory(optimizer: torch.optim.Optimizer, name: str, weight: Tensor) -> None:

@@ -13,7 +13,7 @@ from scratchconv.errors import InvalidArgument
 from scratchconv.kernels.compilation import kernels_can_run
 from scratchconv.optim.deferred import DeferredStep
 from scratchconv.sparse.product import Gradient, Product
-from scratchconv.sparse.snapshot import snapshot
+from scratchconv.sparse.snapshot import MAKE_DENSE, snapshot
 from scratchconv.sparse.weight import CompressedWeight, DenseWeight, StoredWeight, Weight, put
 
 
@@ -143,7 +143,7 @@ class SparseLinear(nn.Linear):
             raise InvalidArgument(
                 "the weight of a sparse layer was replaced by another tensor (assigned, or by"
                 " functional_call), which it cannot train: copy_ into it under torch.no_grad(), or"
-                " call to_dense() of the engine first"
+                f" {MAKE_DENSE}"
             )
         if input.shape[-1:] != (self.in_features,):
             raise InvalidArgument(
@@ -155,8 +155,8 @@ class SparseLinear(nn.Linear):
         rows = self.rows_of(input)
         if not kernels_can_run():
             raise InvalidArgument(
-                "sparse layers cannot run in a process forked from one that used them: call"
-                " to_dense() first, or start processes by spawn"
+                "sparse layers cannot run in a process forked from one that used them:"
+                f" {MAKE_DENSE}, or start processes by spawn"
             )
         norm = self.batch_norm
         if norm is not None and input.dim() != 2:
@@ -229,8 +229,8 @@ class SparseLinear(nn.Linear):
         if moved.dtype != torch.float32 or moved.device != device:
             home = "the CPU" if device.type == "cpu" else device
             raise InvalidArgument(
-                f"sparse layers are float32 on {home}, not {moved.dtype} on {moved.device}: call"
-                " to_dense() of the engine first"
+                f"sparse layers are float32 on {home}, not {moved.dtype} on {moved.device}:"
+                f" {MAKE_DENSE}"
             )
         moved_layer: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved_layer
@@ -243,6 +243,15 @@ class SparseLinear(nn.Linear):
             destination[f"{prefix}weight"] = self.form.to_dense()
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        given = state_dict.get(f"{prefix}weight")
+        metadata, errors = others[0], others[-1]
+        assigned = metadata.get("assign_to_params_buffers", False)
+        if assigned and isinstance(given, Tensor) and given.dtype != torch.float32:
+            errors.append(
+                f"{prefix}weight is {given.dtype}, and sparse layers are float32: load it without"
+                f" assign=True, or {MAKE_DENSE}"
+            )
+            return
         compressed = self.compressed
         self.decompress()
         super()._load_from_state_dict(state_dict, prefix, *others)

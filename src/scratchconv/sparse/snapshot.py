@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from scratchconv.errors import InvalidArgument
 
+# The remedy for what a plain layer can do, and a sparse one cannot.
+MAKE_DENSE = "call to_dense() of what sparsify or fix_connections returned first"
+
 
 def snapshot(values: nn.Parameter, dense: Callable[[], Tensor]) -> Tensor:
     """What `dense` makes, computed from `values` as far as autograd knows."""
@@ -73,6 +76,6 @@ class _Reading(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
         raise InvalidArgument(
             "a gradient reached the weight of a compressed layer past the layer (a penalty on it,"
-            " or another use in the forward pass), where it would be lost: regularise by λ, or"
-            " call to_dense() of the engine first"
+            " or another use in the forward pass), where it would be lost: regularise by λ, fixed"
+            f" connections by a penalty on layer.values, or {MAKE_DENSE}"
         )

@@ -30,8 +30,10 @@ class Candidates:
 
     def __init__(self, model: nn.Module) -> None:
         _stay_out_of_graphs(SparseLinear)
-        traced = traces(model)
-        self._behind = followers(model, traced)
+        # A trace tells of the modules in a model, so that a layer alone needs one around it.
+        around = nn.Sequential(model) if isinstance(model, nn.Linear) else model
+        traced = traces(around)
+        self._behind = followers(around, traced)
         self._read = {parameter for trace in traced for parameter in trace.read}
         named = model.named_parameters(remove_duplicate=False)
         self._uses = Counter(parameter for _, parameter in named)

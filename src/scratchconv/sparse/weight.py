@@ -19,6 +19,7 @@ from scratchconv.kernels import batch_norm, dense_update, sparse_gradients, spar
 from scratchconv.kernels.batch_norm import Units
 from scratchconv.kernels.sparse_rows import SparseRows
 from scratchconv.sparse.activations import no_rows, numbers, tiles
+from scratchconv.sparse.snapshot import MAKE_DENSE
 
 # Stored zeros are dropped when they are this share of what is stored: the index is rebuilt then.
 _ZEROS_KEPT = 0.05
@@ -205,7 +206,7 @@ class StoredWeight:
             raise InvalidArgument(
                 f"the values of a compressed layer were replaced by {data.dtype} of shape"
                 f" {tuple(data.shape)}: give float32 of shape {self.rows.values.shape}, or of"
-                f" {self.shape} for the whole weight, or call to_dense() of the engine first"
+                f" {self.shape} for the whole weight, or {MAKE_DENSE}"
             )
         self._store(rows)
 
