@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from scratchconv import models
 from scratchconv.analysis.description_length import (
@@ -244,6 +245,10 @@ def test_what_cannot_be_described_says_why():
         description_length(module)
     with pytest.raises(InvalidArgument, match="run the model on a sample"):
         description_length(nn.LazyLinear(3))
+    masked = nn.Linear(3, 2)
+    prune.l1_unstructured(masked, "weight", amount=4)
+    with pytest.raises(InvalidArgument, match=r"call prune.remove on its layers first"):
+        description_length(nn.Sequential(masked))
     with pytest.raises(InvalidArgument, match="b is 33"):
         description_length(layer, b=33)
     with pytest.raises(InvalidArgument, match="shard"):

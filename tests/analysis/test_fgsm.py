@@ -146,6 +146,19 @@ def test_the_same_again_whatever_the_batch_size_and_under_no_grad():
     assert torch.equal(*twice)
 
 
+def test_in_inference_mode_and_in_other_precisions():
+    model, split = small_network(), Split(images(20), classes(20, 3))
+    first = attacked_accuracy(model, split, 0.05, **NORMALISED)
+    with torch.inference_mode():
+        made = Split(images(20), classes(20, 3))
+        assert attacked_accuracy(model, made, 0.05, **NORMALISED) == first
+    assert attacked_accuracy(model.double(), split, 0.05, **NORMALISED) == first
+    attacked = adversarial_examples(
+        model.bfloat16(), split.inputs, split.targets, 0.05, **NORMALISED
+    )
+    assert attacked.dtype == torch.float32
+
+
 def test_the_network_is_left_as_it_was():
     model = small_network()
     dropout = model.get_submodule("fc1_dropout").eval()  # a mode that differs from the rest
@@ -189,6 +202,11 @@ def test_change_is_relative_as_in_the_published_table():
         ({"targets": torch.tensor([0, 1, 0, 77])}, "target 77 is no class"),
         ({"std": (0.2, 0.0)}, "std above 0"),
         ({"std": (0.2,)}, "one number a channel"),
+        (
+            {"permutation": torch.zeros(math.prod(IMAGE[1:])).long()},
+            "not a permutation",
+        ),
+        ({"permutation": range(3)}, "not a permutation"),
     ],
 )
 def test_arguments_that_cannot_be_used(changed, message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from scratchconv import models
@@ -104,6 +105,52 @@ def test_layers_that_cannot_be_counted_are_named():
     shared = nn.Linear(4, 4)
     with pytest.raises(InvalidArgument, match="passed twice"):
         layer_uses(nn.Sequential(shared, shared), (1, 4, 4))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.fc = nn.MultiheadAttention(8, 2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = x.flatten(2).transpose(1, 2)
+        return self.fc(self.attention(x, x, x)[0])
+
+
+class TakesTheWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.a(x.flatten(1)) @ self.b.weight.t()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Attention(), "layer attention is a MultiheadAttention, and has in_proj_weight"),
+        (nn.Sequential(nn.LSTM(8, 4)), "layer 0 is a LSTM, and has weight_ih_l0"),
+        (TakesTheWeight(), "the forward pass does not call layer b"),
+    ],
+)
+def test_no_weight_is_left_out_in_silence(model, message):
+    with pytest.raises(InvalidArgument, match=message):
+        layer_uses(model, (8, 1, 1))
+
+
+def test_a_weight_that_is_computed_counts_once():
+    linear, pruned = nn.Linear(8, 4), nn.Linear(4, 2)
+    model = nn.Sequential(nn.Flatten(), parametrizations.weight_norm(linear), pruned)
+    prune.random_unstructured(pruned, "weight", amount=0.5)
+    assert layer_uses(model, (2, 2, 2)) == [LayerUse("1", 32, 1), LayerUse("2", 8, 1)]
+
+
+def test_networks_without_weights_or_memory():
+    assert layer_uses(nn.Flatten(), (2, 2, 2)) == []
+    with torch.device("meta"):
+        local = models.build("s-local", image=(3, 8, 8), classes=10, alpha=2)
+    assert layer_uses(local, (3, 8, 8))[0] == LayerUse("conv1", 16 * 2 * 3 * 81, 1)
 
 
 def test_a_transposed_convolution_is_not_counted_as_if_it_were_a_convolution():

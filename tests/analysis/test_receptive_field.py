@@ -108,6 +108,16 @@ def test_refuses_a_unit_that_is_not_there():
         receptive_fields(nn.Linear(12, 2), (3, 2, 2), [2])
 
 
+def test_units_may_be_a_mask_of_them_all():
+    layer = nn.Linear(12, 3)
+    chosen = torch.tensor([True, False, True])
+    assert torch.equal(
+        receptive_fields(layer, (3, 2, 2), chosen), receptive_fields(layer, (3, 2, 2), [0, 2])
+    )
+    with pytest.raises(InvalidArgument, match="mask of 2: there are 3 units"):
+        receptive_fields(layer, (3, 2, 2), [True, False])
+
+
 def fields_with(*nonzeros):
     fields = torch.zeros(len(nonzeros), 40)
     for unit, number in enumerate(nonzeros):

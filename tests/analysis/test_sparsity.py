@@ -7,9 +7,12 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
+from torch.nn.utils.parametrize import ParametrizationList
 
 from scratchconv.analysis import LayerSparsity, sparsity
 from scratchconv.nn import LocallyConnected2d
+from scratchconv.optim import param_groups
 
 
 def test_counts_every_weight_matrix_in_order_and_nothing_else():
@@ -29,6 +32,45 @@ def test_counts_every_weight_matrix_in_order_and_nothing_else():
         LayerSparsity("4", nonzero=4 * 3, size=320, units=5, dead_units=1),
     ]
     assert sparsity(model)[1].density == 12 / 320
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.TransformerEncoderLayer(8, 2, 16),
+        nn.LSTM(4, 5, bidirectional=True),
+        nn.Bilinear(3, 4, 5),
+        nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 3)), nn.Linear(3, 2)),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_counts_what_is_regularised(model):
+    convolution, others, _ = param_groups(model, lam=1e-3)
+    computed = [m for m in model.modules() if isinstance(m, ParametrizationList)]
+    beside = sum(p.numel() for m in computed for p in m.parameters() if p.shape[1:].numel() == 1)
+    regularised = sum(p.numel() for p in convolution["params"] + others["params"])
+    assert sum(layer.size for layer in sparsity(model)) == regularised - beside
+    assert len({layer.name for layer in sparsity(model)}) == len(sparsity(model))
+
+
+def test_what_pruning_left_counts_once():
+    layer = nn.Linear(10, 4)
+    prune.l1_unstructured(layer, "weight", amount=30)
+    (found,) = sparsity(layer)
+    assert (found.name, found.nonzero, found.size) == ("", 10, 40)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_units_of_a_transposed_convolution_are_its_outputs(groups):
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=groups, bias=False)
+    with torch.no_grad():
+        layer.weight[:2, 1] = 0  # of one group, or of the first inputs
+        layer.weight[2:, 2] = 0
+    outputs = layer(torch.rand(2, 4, 5, 5))
+    dead = int((outputs.flatten(2).abs().amax((0, 2)) == 0).sum())
+    (found,) = sparsity(layer)
+    assert (found.units, found.dead_units) == (6, dead)
+    assert dead == (2 if groups == 2 else 0)
 
 
 def test_bias_does_not_keep_a_unit_alive():

@@ -51,6 +51,15 @@ def test_starts_as_conv2d_and_takes_single_samples():
     torch.testing.assert_close(layer(sample), plain(sample))
 
 
+def test_an_empty_batch_passes_and_gives_zero_gradients():
+    layer = LargeKernelConv2d(3, 2, (4, 5))
+    inputs = torch.randn(0, 3, 6, 6, requires_grad=True)
+    layer(inputs).sum().backward()
+    assert inputs.grad.shape == inputs.shape
+    assert layer.weight.grad.shape == layer.weight.shape
+    assert not layer.weight.grad.any()
+
+
 def test_under_autocast_it_is_torchs_own():
     layer = LargeKernelConv2d(3, 2, (4, 5))
     inputs = torch.randn(2, 3, 6, 6)

@@ -15,7 +15,7 @@ from scratchconv import models
 from scratchconv.errors import InvalidArgument
 from scratchconv.nn import LocallyConnected2d
 from scratchconv.optim import BetaLasso, param_groups
-from scratchconv.prediction import CompactNetwork, compact
+from scratchconv.prediction import CompactNetwork, Predictor, compact
 from scratchconv.sparse import fix_connections, sparsify
 
 FIXTURES = settings(
@@ -175,9 +175,22 @@ class Doubled(nn.Linear):
         return 2 * super().forward(input)
 
 
+class CalledTwice(nn.Sequential):
+    def __call__(self, input: torch.Tensor) -> torch.Tensor:
+        return 2 * super().__call__(input)
+
+
+def with_a_forward_of_its_own() -> nn.Linear:
+    layer = nn.Linear(2, 2)
+    layer.forward = lambda input: input.tanh()
+    return layer
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        (CalledTwice(nn.Linear(2, 2)), "CalledTwice"),
+        (nn.Sequential(with_a_forward_of_its_own()), "'0' is a Linear"),
         (models.build("s-conv", image=(3, 8, 8), alpha=1), "'conv1' is a Conv2d"),
         (models.build("resnet18", image=(3, 8, 8), alpha=1), "'stem' is a Conv2d"),
         (nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "'1' is a Tanh"),
@@ -247,6 +260,18 @@ def test_hooks_are_refused(network):
 def test_mean_and_std_that_cannot_be(network, mean, std, message):
     with pytest.raises(InvalidArgument, match=message):
         compact(network(), mean=mean, std=std)
+
+
+def test_channels_of_images_that_the_model_does_not_tell():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval()
+    predictor = Predictor(compact(model, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)))
+    pixels = torch.randint(0, 256, (7, 3, 2, 2), dtype=torch.uint8)
+    mean, std = (torch.tensor(t).view(3, 1, 1) for t in ((0.4, 0.5, 0.6), (0.2, 0.25, 0.3)))
+    with torch.no_grad():
+        expected = model((pixels / 255 - mean) / std)
+    torch.testing.assert_close(predictor(pixels), expected)
+    with pytest.raises(InvalidArgument, match=r"5 and 5 numbers: .* which 12 features"):
+        compact(model, mean=[0.5] * 5, std=[0.2] * 5)
 
 
 @pytest.mark.parametrize("name", ["s-fc", "3-fc", "d-fc"])

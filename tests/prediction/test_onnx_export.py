@@ -60,6 +60,19 @@ def test_bytes_in(network, tmp_path):
     torch.testing.assert_close(run(path, pixels), predictor(pixels), rtol=1e-4, atol=1e-4)
     with pytest.raises(InvalidArgument, match="without mean and std"):
         export_onnx(network(), path, overwrite=True, bytes_in=True)
+    of_network = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
+    export_onnx(network(), path, overwrite=True, bytes_in=True, **of_network)
+    torch.testing.assert_close(run(path, pixels), predictor(pixels), rtol=1e-4, atol=1e-4)
+
+
+def test_bytes_into_a_network_that_reads_nothing(network, tmp_path):
+    model = network()
+    nn.init.zeros_(model.conv1.weight)
+    predictor = Predictor(compact(model, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)))
+    path = tmp_path / "model.onnx"
+    export_onnx(predictor, path, bytes_in=True)
+    pixels = torch.randint(0, 256, (7, 3, 8, 6), dtype=torch.uint8)
+    torch.testing.assert_close(run(path, pixels), predictor(pixels))
 
 
 @pytest.mark.parametrize("zeros", [True, False])

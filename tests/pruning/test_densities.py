@@ -76,6 +76,18 @@ def test_an_unknown_distribution_lists_the_known():
         layer_counts({"a": (2, 2)}, 2, "erk")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("total", "present", "message"),
+    [
+        (101, {"a": 50, "b": 50}, "101 weights in all .* more than are present"),
+        (100, {"a": 10, "b": 100}, "more than are present in a"),
+    ],
+)
+def test_more_than_is_present_is_refused(total, present, message):
+    with pytest.raises(InvalidArgument, match=message):
+        layer_counts({"a": (10, 10), "b": (10, 10)}, total, "uniform", present)
+
+
 @given(SHAPES, st.sampled_from(["erdos-renyi", "uniform"]))
 def test_less_in_all_gives_no_layer_more(shapes, distribution):
     named = {str(i): shape for i, shape in enumerate(shapes)}

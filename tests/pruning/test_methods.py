@@ -116,6 +116,12 @@ def test_a_distribution_gives_every_method_the_same_counts(name):
     assert run.pruning.connections() == layer_counts(shapes, run.pruning.kept, "erdos-renyi")
 
 
+def test_snip_names_a_weight_that_the_loss_does_not_use():
+    run = Run("snip")
+    with pytest.raises(InvalidArgument, match=r"fc1.weight takes no part in the loss"):
+        run.pruning.begin(lambda: run.model.conv1(torch.randn(4, 1, 6, 6).flatten(1)).sum())
+
+
 def test_snip_takes_no_distribution():
     with pytest.raises(InvalidArgument, match="snip takes no distribution"):
         Run("snip", distribution="uniform")

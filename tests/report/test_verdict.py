@@ -99,6 +99,17 @@ def test_built_in_structure_is_named_for_comparison(make_run):
     assert "S-LOCAL (locality built in) reached 63.4 % and S-CONV (locality and weight" in text
 
 
+def test_built_in_structure_is_compared_on_the_same_task_only(make_run):
+    conv = {"model": "s-conv", "method": "sgd", "accuracy": 0.671}
+    for name, options in {
+        "samples": {"config": {"train_size": 1000}},
+        "longer": {"epochs": 9},
+        "permuted": {"config": {"permute": 0}},
+    }.items():
+        text = said(make_run(f"{name}-a"), make_run(f"{name}-c", **conv, **options))
+        assert "For comparison" not in text
+
+
 def test_seeds_are_averaged(make_run):
     text = said(*(make_run(f"s{k}", seed=k, accuracy=0.5 + 0.01 * k) for k in range(3)))
     assert "It reached 51.0 % (± 1.0 %, 3 seeds) on the CIFAR-10 test set" in text

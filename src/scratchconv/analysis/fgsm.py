@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchconv.analysis.evaluation_mode import evaluation_mode
+from scratchconv.analysis.mass import Permutation, true_positions
 from scratchconv.data import Split
 from scratchconv.data.permutation import permute_pixels
 from scratchconv.errors import InvalidArgument
@@ -53,13 +54,14 @@ def adversarial_examples(
     *,
     mean: Sequence[float],
     std: Sequence[float],
-    permutation: Tensor | None = None,
+    permutation: Permutation | None = None,
 ) -> Tensor:
     """Images that the model classifies worse, none of their pixels changed by more than ε.
 
     One step along the sign of the gradient of the cross entropy with the true class. A pixel with
-    gradient 0 stays as it is. The model runs in evaluation mode and float32, on its own device, and
-    is left as it was: modes, gradients and weights. The same arguments give the same images.
+    gradient 0 stays as it is. The model runs in evaluation mode, on its own device and in its own
+    precision, and is left as it was: modes, gradients and weights. The same arguments give the same
+    images.
 
     Args:
         model: takes normalised images (n, c, h, w) and returns class scores (n, classes).
@@ -75,7 +77,8 @@ def adversarial_examples(
         float32 (n, c, h, w) in [0, 1], on the model's device.
 
     Raises:
-        InvalidArgument: ε or a pixel is not in [0, 1], targets are no classes, or sizes differ.
+        InvalidArgument: ε or a pixel is not in [0, 1], targets are no classes, sizes differ, or
+            `permutation` is none of the pixels.
     """
     epsilon = _checked_epsilon(epsilon)
     view = _View(model, mean, std, permutation)
@@ -91,7 +94,7 @@ def attacked_accuracy(
     *,
     mean: Sequence[float],
     std: Sequence[float],
-    permutation: Tensor | None = None,
+    permutation: Permutation | None = None,
     batch_size: int = 512,
 ) -> AttackedAccuracy:
     """The accuracy on a split before and after the attack; arguments as above.
@@ -131,7 +134,7 @@ class _View:
         model: nn.Module,
         mean: Sequence[float],
         std: Sequence[float],
-        permutation: Tensor | None,
+        permutation: Permutation | None,
     ) -> None:
         if len(mean) != len(std) or not all(deviation > 0 for deviation in std):
             raise InvalidArgument(
@@ -140,9 +143,11 @@ class _View:
         self.model = model
         first = next(model.parameters(), None)
         self.device = torch.device("cpu") if first is None else first.device
-        self.mean = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1).to(self.device)
-        self.std = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1).to(self.device)
-        self.permutation = None if permutation is None else permutation.to(self.device)
+        self.dtype = torch.float32 if first is None else first.dtype
+        with torch.inference_mode(False):  # tensors of inference mode take part in no gradient
+            self.mean = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1).to(self.device)
+            self.std = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1).to(self.device)
+        self.permutation = permutation
 
     def __call__(self, pixels: Tensor) -> Tensor:
         if pixels.shape[1] != len(self.mean):
@@ -151,14 +156,16 @@ class _View:
                 "give one number a channel"
             )
         if self.permutation is not None:
-            pixels = permute_pixels(pixels, self.permutation)
-        scores: Tensor = self.model((pixels - self.mean) / self.std)
+            _, channels, height, width = pixels.shape
+            positions = true_positions(self.permutation, (channels, height, width))
+            pixels = permute_pixels(pixels, positions.to(self.device))
+        scores: Tensor = self.model(((pixels - self.mean) / self.std).to(self.dtype))
         return scores.float()
 
 
 def _attack(view: _View, pixels: Tensor, targets: Tensor, epsilon: float) -> Tensor:
-    with torch.enable_grad():
-        pixels = pixels.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        pixels, targets = pixels.clone().requires_grad_(), targets.clone()
         # Summed: each image's gradient is its own, however many are in the batch.
         scores = view(pixels)
         _check_classes(targets, scores.shape[1])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchconv.analysis.evaluation_mode import evaluation_mode
+from scratchconv.analysis.weights import has_weight, other_weights
 from scratchconv.errors import InvalidArgument
 from scratchconv.nn import LocallyConnected2d
 
@@ -92,22 +93,24 @@ def layer_uses(model: nn.Module, image: Sequence[int]) -> list[LayerUse]:
     Runs the network once, in evaluation mode, on an empty image.
 
     Raises:
-        InvalidArgument: a layer with weights of two or more dimensions that is neither linear,
-            convolutional (transposed ones are not counted) nor local, or a layer that is passed
-            more than once.
+        InvalidArgument: a weight of two or more dimensions that is not of a linear, convolutional
+            (transposed ones are not counted) or local layer, a layer that is passed more than once,
+            or one whose forward pass is not called.
     """
     found: dict[str, LayerUse] = {}
-    names = {module: name for name, module in model.named_modules() if _weight(module) is not None}
-    for module, name in names.items():
-        if not isinstance(module, _COUNTED):
+    names = {module: name for name, module in model.named_modules() if has_weight(module)}
+    for name, module in model.named_modules():
+        others = other_weights(module)
+        if others or (module in names and not isinstance(module, _COUNTED)):
+            of_it = f", and has {next(iter(others))}" if others else ""
             raise InvalidArgument(
-                f"layer {name or 'the model'} is a {type(module).__name__}: operations are counted"
-                " for linear, convolutional and local layers"
+                f"layer {name or 'the model'} is a {type(module).__name__}{of_it}: operations are"
+                " counted for linear, convolutional and local layers and their `weight`"
             )
 
     def count(module: nn.Module, _: object, output: Tensor) -> None:
-        name, weight = names[module], _weight(module)
-        assert weight is not None
+        name, weight = names[module], module.weight
+        assert isinstance(weight, Tensor)
         if name in found:
             raise InvalidArgument(f"layer {name} is passed twice: it cannot be counted by its name")
         uses = 1
@@ -119,12 +122,17 @@ def layer_uses(model: nn.Module, image: Sequence[int]) -> list[LayerUse]:
 
     hooks = [module.register_forward_hook(count) for module in names]
     try:
-        parameter = next(model.parameters())
         with evaluation_mode(model), torch.no_grad():
-            model(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
+            empty = torch.zeros(1, *image)
+            model(empty.to(next(model.parameters(), empty)))
     finally:
         for hook in hooks:
             hook.remove()
+    if unused := [name for name in names.values() if name not in found]:
+        raise InvalidArgument(
+            f"the forward pass does not call layer {unused[0]}: it cannot be counted, nor can what"
+            " uses its weight in another way"
+        )
     return list(found.values())
 
 
@@ -193,11 +201,6 @@ def training_flops(
             )
             total += step * (weight * stretch.samples)
     return total
-
-
-def _weight(module: nn.Module) -> Tensor | None:
-    weight = getattr(module, "weight", None)
-    return weight if isinstance(weight, Tensor) and weight.ndim >= 2 else None
 
 
 def _nonzero(use: LayerUse, nonzero: Mapping[str, int]) -> int:

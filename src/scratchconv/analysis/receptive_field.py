@@ -24,9 +24,9 @@ def receptive_fields(
     the unit looks, for every output position, units in the order of the flattened
     (channel, row, column) output. What falls on the zero padding is left out.
 
-    `units` picks units by index and builds only those: a convolution's dense view is otherwise
-    out·rows·columns whole images. The result is new memory on the layer's device, in its dtype,
-    without gradient.
+    `units` picks units by index, or by a mask of all of them, and builds only those: a
+    convolution's dense view is otherwise out·rows·columns whole images. The result is new memory on
+    the layer's device, in its dtype, without gradient.
 
     Raises InvalidArgument if the layer is of another kind or does not read such an image.
     """
@@ -189,7 +189,12 @@ def _placed(
 def _chosen(units: Tensor | Sequence[int] | None, total: int, device: torch.device) -> Tensor:
     if units is None:
         return torch.arange(total, device=device)
-    chosen = torch.as_tensor(units, dtype=torch.int64, device=device).flatten()
+    given = torch.as_tensor(units, device=device).flatten()
+    if given.dtype == torch.bool:
+        if len(given) != total:
+            raise InvalidArgument(f"units is a mask of {len(given)}: there are {total} units")
+        return given.nonzero().flatten()
+    chosen = given.to(torch.int64)
     if bool(((chosen < 0) | (chosen >= total)).any()):
         raise InvalidArgument(f"units {chosen.tolist()} must lie in 0…{total - 1}")
     return chosen

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
+from scratchconv.analysis.weights import has_weight, other_weights
 from scratchconv.nn import LocallyConnected2d
 from scratchconv.sparse import SparseLinear
 
@@ -16,11 +19,13 @@ from scratchconv.sparse import SparseLinear
 class LayerSparsity:
     """The non-zero weights of one layer; biases are not counted.
 
-    name: the module's name in the model ("" if the layer is the model itself).
+    name: the module's name in the model ("" if the layer is the model itself); of weights that a
+        module has beside its `weight`, or in its place (attention, recurrent layers), the
+        parameter's.
     nonzero, size: weights that are not exactly zero, and all weights. A `LocallyConnected2d`
         counts those that only see padding too, as published parameter counts do.
-    units: rows of a Linear, channels of a convolution, (channel, position) pairs of a
-        `LocallyConnected2d`.
+    units: rows of a Linear, output channels of a convolution, (channel, position) pairs of a
+        `LocallyConnected2d`; of others what their weight's first dimension counts.
     dead_units: units whose incoming weights are all zero, so that they output a constant.
         Weights that only see padding do not keep a unit alive.
     """
@@ -40,15 +45,19 @@ class LayerSparsity:
 def sparsity(model: nn.Module) -> list[LayerSparsity]:
     """One entry per weight matrix or filter bank of `model`, in the order of registration.
 
-    Counts every module whose `weight` has at least two dimensions, the first being its units
-    (Linear, Conv2d, …), and `LocallyConnected2d`. One pass over each weight, on its own device.
+    Counts every module's `weight` that has at least two dimensions, and what else `param_groups`
+    regularises. One pass over each weight, on its own device.
     """
-    return [
-        _layer_sparsity(name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, SparseLinear)
-        or (isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim >= 2)
-    ]
+    return [layer for name, module in model.named_modules() for layer in _counts(name, module)]
+
+
+def _counts(name: str, module: nn.Module) -> Iterator[LayerSparsity]:
+    if has_weight(module):
+        yield _layer_sparsity(name, module)
+    for own, weight in other_weights(module).items():
+        living = _nonzeros_per_unit(weight.detach().flatten(1))
+        nonzero = int(living.sum(dtype=torch.int64))
+        yield _counted(f"{name}.{own}".lstrip("."), living, nonzero, weight.numel())
 
 
 def _layer_sparsity(name: str, module: nn.Module) -> LayerSparsity:
@@ -63,6 +72,8 @@ def _layer_sparsity(name: str, module: nn.Module) -> LayerSparsity:
         seen = weight.masked_fill(~module.support(), 0)
         living = _nonzeros_per_unit(seen.flatten(0, 2).flatten(1))
     else:
+        if isinstance(module, _ConvTransposeNd):  # (in, out / groups, …)
+            weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
         living = _nonzeros_per_unit(weight.flatten(1))
         nonzero = int(living.sum(dtype=torch.int64))
     return _counted(name, living, nonzero, weight.numel())

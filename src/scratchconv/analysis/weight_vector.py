@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.prune import is_pruned
 
 from scratchconv.errors import InvalidArgument
 from scratchconv.nn import LocallyConnected2d
@@ -246,6 +247,11 @@ def _nonzeros(
 
 def _state(model: nn.Module, weights_only: bool) -> Iterator[tuple[str, Tensor]]:
     """The tensors that are described, each once, by the first of its names."""
+    if is_pruned(model):
+        raise InvalidArgument(
+            "the model is under torch.nn.utils.prune, so that its state holds weights and masks,"
+            " not what they make: call prune.remove on its layers first"
+        )
     state: dict[str, Any] = model.state_dict(keep_vars=True)
     seen: set[int] = set()
     for name, tensor in state.items():

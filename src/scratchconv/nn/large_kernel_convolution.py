@@ -26,7 +26,8 @@ class LargeKernelConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if input.device.type != "cpu" or input.dim() != 4 or torch.is_autocast_enabled("cpu"):
+        ours = input.device.type == "cpu" and input.dim() == 4 and len(input) > 0
+        if not ours or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         output: torch.Tensor = _Convolution.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return output

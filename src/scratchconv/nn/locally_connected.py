@@ -104,7 +104,7 @@ class LocallyConnected2d(nn.Module):
             )
         weight: torch.Tensor = self.weight
         device = input.device.type
-        if torch.is_autocast_enabled(device):
+        if device != "meta" and torch.is_autocast_enabled(device):
             # Cast before patches are gathered: afterwards there would be k² times as much to cast.
             precision = torch.get_autocast_dtype(device)
             input = input if input.dtype == torch.float64 else input.to(precision)

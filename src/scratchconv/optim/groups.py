@@ -66,7 +66,7 @@ def param_groups(
             if parameter in seen:
                 continue
             seen.add(parameter)
-            if not _is_weight(module, name, parameter):
+            if not is_weight(module, name, parameter):
                 unregularised.append(parameter)
             elif any(
                 layer == first or layer.startswith(f"{first}.") for first in convolution_layers
@@ -93,7 +93,7 @@ def _convolution_layers(model: nn.Module) -> tuple[str, ...]:
     layers = [
         layer
         for layer, module in modules.items()
-        if any(_is_weight(module, *named) for named in module.named_parameters(recurse=False))
+        if any(is_weight(module, *named) for named in module.named_parameters(recurse=False))
     ]
     if not layers:
         raise InvalidArgument(
@@ -108,7 +108,8 @@ def _convolution_layers(model: nn.Module) -> tuple[str, ...]:
     return named
 
 
-def _is_weight(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+def is_weight(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+    """Whether this parameter of `module` itself is a weight, as `param_groups` has it."""
     if name == "weight" and getattr(module, "compressed", False):
         return True  # a matrix, of which some weights are stored in one row
     return parameter.dim() >= 2 and "bias" not in name and not isinstance(module, _NORMALISATION)

@@ -78,6 +78,8 @@ def _applied_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, 
 def _is(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether it is of one of these kinds and computes what they do; subclasses may not."""
     own = plain_class(module)
+    if "forward" in vars(module) or own.__call__ is not nn.Module.__call__:
+        return False
     return any(issubclass(own, kind) and own.forward is kind.forward for kind in kinds)
 
 

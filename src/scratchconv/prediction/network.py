@@ -76,11 +76,15 @@ class CompactNetwork:
             return replace(self, mean=None, std=None)
         if mean is None or std is None:
             raise InvalidArgument(f"mean is {mean} and std is {std}: give both or neither")
-        channels = self.image[0] if self.image else 1
-        if not len(mean) == len(std) == channels:
+        if self.image:
+            fits, channels = len(mean) == self.image[0], f"the {self.image[0]} channels"
+        else:  # as many channels as the features can be divided into
+            fits = len(mean) > 0 and self.features % len(mean) == 0
+            channels = f"the channels, which {self.features} features are divided into"
+        if not (fits and len(std) == len(mean)):
             raise InvalidArgument(
-                f"mean and std have {len(mean)} and {len(std)} numbers:"
-                f" give one for each of the {channels} channels"
+                f"mean and std have {len(mean)} and {len(std)} numbers: give one for each of"
+                f" {channels}"
             )
         means, deviations = tuple(map(float, mean)), tuple(map(float, std))
         if not all(map(math.isfinite, means + deviations)) or min(deviations) <= 0:

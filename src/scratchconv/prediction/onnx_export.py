@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def export_onnx(
     *,
     overwrite: bool = False,
     bytes_in: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> None:
     """Write the compacted network as an ONNX model, for other runtimes.
 
@@ -42,8 +45,8 @@ def export_onnx(
         model: a model as `compact` takes it, a `Predictor` or a `CompactNetwork`.
         path: of the file; written by rename.
         overwrite: whether an existing file is replaced.
-        bytes_in: take uint8 images instead, and normalise them in the graph. Needs a network that
-            knows mean and std.
+        bytes_in: take uint8 images instead, and normalise them in the graph. Needs mean and std.
+        mean, std: as in `compact`; a `Predictor` or `CompactNetwork` may know them already.
 
     Raises:
         InvalidArgument: the model cannot be compacted, is too large for ONNX (2 GiB), knows no mean
@@ -61,6 +64,8 @@ def export_onnx(
         network = model.network
     else:
         network = model if isinstance(model, CompactNetwork) else compact(model)
+    if mean is not None or std is not None:
+        network = network.normalised_by(mean, std)
     size = 4 * sum(layer.matrix.rows * layer.matrix.features for layer in network.layers)
     if size > _MOST_BYTES:
         raise InvalidArgument(
@@ -119,8 +124,9 @@ class _Graph:
         if self.bytes_in:
             scale, shift = network.scale_and_shift()
             self._then("Cast", to=self.onnx.TensorProto.FLOAT)
-            self._then("Mul", scale=scale)
-            self._then("Add", shift=shift)
+            if network.inputs.size:
+                self._then("Mul", scale=scale)
+                self._then("Add", shift=shift)
 
     def _then(self, operator: str, **given: Any) -> None:
         """Add a node behind the last; arrays become constants, other values attributes."""

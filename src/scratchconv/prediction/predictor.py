@@ -43,9 +43,10 @@ class Predictor:
     """Calls of a compacted network: ``predictor(inputs)`` gives logits, float32 (n, classes).
 
     Inputs are a torch tensor or a numpy array, (n, channels, height, width) as the model took them
-    or flattened, (n, features); any n, 0 and 1 included. Of floating-point inputs (float64, 32, 16,
-    bfloat16) it expects what the model was trained on, normalised; all are computed in float32.
-    uint8 images are normalised here, if the network knows mean and std.
+    or flattened, (n, features); any n, 0 and 1 included. Where the model does not tell its image,
+    samples of any shape are flattened, also if it has no Flatten. Of floating-point inputs
+    (float64, 32, 16, bfloat16) it expects what the model was trained on, normalised; all are
+    computed in float32. uint8 images are normalised here, if the network knows mean and std.
 
     Layers with few weights use the sparse kernels, others (`DENSE_ABOVE`) torch. Where all layers
     are sparse, a sample's logits are the same bit for bit in every batch. Calls may come from

@@ -59,8 +59,9 @@ def layer_counts(
         present: weights that each layer has, by the counts for a larger total; None means all.
 
     Raises:
-        InvalidArgument: an unknown distribution, a total that is more than there are weights, or
-            one so small that a layer keeps none (through which nothing could pass).
+        InvalidArgument: an unknown distribution, a total that is more than there are weights, one
+            so small that a layer keeps none (through which nothing could pass), or one that a
+            layer has fewer weights `present` for than its share.
     """
     if distribution not in get_args(Distribution):
         raise unknown_name("distribution", distribution, get_args(Distribution))
@@ -68,7 +69,15 @@ def layer_counts(
     if not 0 <= total <= sum(sizes.values()):
         raise InvalidArgument(f"total is {total}: there are {sum(sizes.values())} weights")
     parts = sizes if distribution == "uniform" else {n: sum(s) for n, s in shapes.items()}
-    counts = _whole(_shares(parts, sizes, total), total, sizes if present is None else present)
+    shares = _shares(parts, sizes, total)
+    present = sizes if present is None else present
+    short = [name for name, share in shares.items() if math.floor(share) > present[name]]
+    if short or total > sum(present.values()):
+        raise InvalidArgument(
+            f"{total} weights in all ({distribution}) are more than are present"
+            f"{f' in {short[0]}' if short else ''}: give a smaller total"
+        )
+    counts = _whole(shares, total, present)
     if empty := [name for name, count in counts.items() if count == 0]:
         raise InvalidArgument(
             f"{total} weights in all leave none to {', '.join(empty)} ({distribution}): "

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from scratchconv.errors import InvalidArgument
 from scratchconv.pruning.choosing import largest_of_all
 from scratchconv.pruning.method import Pruning
 
@@ -30,7 +31,13 @@ class Snip(Pruning):
         """
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         with torch.enable_grad():
-            gradients = torch.autograd.grad(loss(), list(self.weights.values()))
+            gradients = torch.autograd.grad(loss(), list(self.weights.values()), allow_unused=True)
+        for name, gradient in zip(self.weights, gradients, strict=True):
+            if gradient is None:
+                raise InvalidArgument(
+                    f"{name} takes no part in the loss, so that SNIP cannot judge its connections:"
+                    " prune a model without it"
+                )
         with torch.no_grad():
             for buffer, before in buffers:  # the batch must leave no trace in a BatchNorm
                 buffer.copy_(before)

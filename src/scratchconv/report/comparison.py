@@ -50,11 +50,13 @@ def comparable(one: Group, other: Group, *keys: str) -> bool:
     return all(written(one, key) == written(other, key) for key in keys)
 
 
-# What two runs must share for their scores to tell what a dense first layer is worth.
+# What two runs must share for their scores to tell what their networks are worth, and what for them
+# to tell what a dense first layer is worth.
 _OF_THE_TASK = (
-    *("model", "alpha", "kernel_size", "data", "permute", "train_size", "data_seed"),
-    *("tree_noise", "tree_noise_shared", "normalise", "augment", "cutout", "epochs"),
+    *("data", "permute", "train_size", "data_seed", "tree_noise", "tree_noise_shared"),
+    *("normalise", "augment", "cutout", "epochs"),
 )
+_OF_THE_NETWORK = ("model", "alpha", "kernel_size")
 
 
 def dense_twin(chosen: Group, groups: Sequence[Group]) -> Group | None:
@@ -65,7 +67,7 @@ def dense_twin(chosen: Group, groups: Sequence[Group]) -> Group | None:
         if g.density is not None
         and g.density >= DENSE
         and g is not chosen
-        and comparable(chosen, g, *_OF_THE_TASK)
+        and comparable(chosen, g, *_OF_THE_NETWORK, *_OF_THE_TASK)
     ]
     return best_of(twins) if twins else None
 
@@ -148,7 +150,7 @@ def _chance(chosen: Group, one: Score, other: Score) -> str:
 
 
 def by_hand(chosen: Group, groups: Sequence[Group]) -> list[str]:
-    """What built-in locality and weight sharing reach on the same data."""
+    """What built-in locality and weight sharing reach on the same data, in as many epochs."""
     reached = []
     for kind, words in (("local", "locality"), ("convolution", "locality and weight sharing")):
         built_in = [
@@ -156,7 +158,7 @@ def by_hand(chosen: Group, groups: Sequence[Group]) -> list[str]:
             for g in groups
             if g is not chosen
             and g.any.connectivity == kind
-            and comparable(chosen, g, "data", "permute")
+            and comparable(chosen, g, *_OF_THE_TASK)
         ]
         if not built_in:
             continue
