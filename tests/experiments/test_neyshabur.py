@@ -160,11 +160,15 @@ def test_table2_says_what_every_beta_gains_here_and_in_the_paper():
         "s-fc/beta-lasso-0": [record(61.5)],
         "s-fc/sgd": [record(63.0), record(63.2)],
     }
-    fifty, one, none = table2.against_sgd("cifar10", found, theirs)
+    edges = {"s-fc/beta-lasso-1": ["smallest λ", "largest rate"], "s-fc/beta-lasso-0": []}
+    fifty, one, none = table2.against_sgd("cifar10", found, theirs, edges)
     expected = ttest_ind([64.4, 64.6], [63.0, 63.2], equal_var=False).confidence_interval(0.95)
     assert f"+1.40 points (95 % interval +{expected.low:.2f} to +{expected.high:.2f})" in fifty
     assert fifty.endswith("in the paper +6.56.")
-    assert one.endswith("β = 1 against SGD on the same S-FC: −2.10 points; in the paper +3.89.")
+    assert one.endswith(
+        "on the same S-FC: −2.10 points; in the paper +3.89; β = 1 at the smallest λ and largest"
+        " rate tried."
+    )
     assert none.endswith("β = 0 against SGD on the same S-FC: −1.60 points; in the paper +3.82.")
 
 
@@ -270,9 +274,9 @@ def test_the_fewest_weights_are_those_of_the_first_size_that_fits():
         4.0: [record(58, 80, ((1, 4_000_000),))],
         8.0: [],
     }
-    assert figure2_right.fewest(curve, 60) == figure2_right.Fewest(2.0, 60.0)
-    assert figure2_right.fewest(curve, 56) == figure2_right.Fewest(1.1, 60.0)
-    assert figure2_right.fewest(curve, 90) == figure2_right.Fewest(None, 60.0)
+    assert figure2_right.fewest(curve, 60) == figure2_right.Fewest(2.0, 1.1, 60.0)
+    assert figure2_right.fewest(curve, 56) == figure2_right.Fewest(1.1, None, 60.0)
+    assert figure2_right.fewest(curve, 90) == figure2_right.Fewest(None, 4.0, 60.0)
     assert figure2_right.fewest({1.0: []}, 60) is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from scratchconv import cli, published
 from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError
 from scratchconv.experiments.catalogue import EXPERIMENTS
 from scratchconv.experiments.neyshabur import table2
-from scratchconv.experiments.reproduce import reproduce
+from scratchconv.experiments.reproduce import SCALE_FILE, reproduce
+from scratchconv.experiments.trials import trials
 from scratchconv.lab import LabOptions, RunRecord, read_records
 from scratchconv.lab.records import FILE
 
@@ -50,6 +52,55 @@ def test_redrawing_and_resuming_give_the_same_text(made):
     for asked in ({"redraw": True}, {"resume": True}):
         reproduced(made, **asked)
         assert (made / "table2" / "table2.md").read_text(encoding="utf-8") == before
+
+
+def test_what_was_tried_is_listed(made):
+    text = (made / "table2" / "table2.md").read_text(encoding="utf-8")
+    _, _, tried = text.partition("### What was tried, on validation data")
+    best, other = (line for line in tried.splitlines() if "| β-LASSO, β = 50 |" in line)
+    trials = [r for r in read_records(made / "table2" / FILE).values() if r.setting("skip_test")]
+    mine = [r for r in trials if (r.setting("method"), r.setting("beta")) == ("beta-lasso", 50)]
+    scores = sorted((r.accuracy("validation") for r in mine), reverse=True)
+    for line, score in zip((best, other), scores, strict=True):
+        assert line.startswith("| S-FC | β-LASSO, β = 50 | ")
+        assert f"| {score:.2f} % |" in line
+        assert "rate 0.1, λ first" in line
+
+
+def test_a_trial_that_failed_comes_last():
+    def trial(lam: float, **result: float) -> RunRecord:
+        config = {"model": "tree-fc", "method": "lasso", "lam": lam, "skip_test": True}
+        failure = "" if result else "the loss is infinite"
+        return RunRecord(f"{lam}", config, {}, result, failure=failure)
+
+    table = trials([trial(1.0), trial(0.1, validation_loss=0.25), trial(0.2, validation_loss=0.2)])
+    assert table is not None
+    assert [row[-1] for row in table.rows] == ["loss 0.2", "loss 0.25", "–"]
+    assert trials([RunRecord("k", {}, {}, {"test_accuracy": 0.5})]) is None
+
+
+def test_records_that_do_not_tell_their_scale_are_left_alone(made, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made / "table2", copy / "table2")
+    with pytest.raises(RunDirectoryError, match=r"no file 'scale' .* write its name into"):
+        reproduced(copy, "figure3", resume=True)
+    (copy / SCALE_FILE).write_text("smoke\n")
+    reproduced(copy, redraw=True)
+    with pytest.raises(RunDirectoryError, match=r"results of scale smoke, not laptop"):
+        reproduced(copy, scale="laptop", redraw=True)
+
+
+def test_all_is_drawn_anew_with_the_datasets_that_there_are(tmp_path):
+    committed = Path(__file__).resolve().parents[2] / "results" / "laptop"
+    for name in ("figure3", "zhang-attacks"):
+        shutil.copytree(committed / name, tmp_path / name)
+    shutil.copy(committed / SCALE_FILE, tmp_path)
+    texts = [tmp_path / name / f"{name}.md" for name in ("figure3", "zhang-attacks")]
+    before = [path.read_text(encoding="utf-8") for path in texts]
+    for path in texts:
+        path.unlink()
+    reproduced(tmp_path, "all", "laptop", redraw=True, any_version=True)
+    assert [path.read_text(encoding="utf-8") for path in texts] == before
 
 
 def test_unknown_names_list_the_valid_ones(tmp_path):
@@ -111,7 +162,7 @@ def test_table_2_says_whether_the_published_order_holds():
         "cifar10: S-FC β = 1 and S-FC β = 0, in the paper above S-FC by SGD and 3-FC, are below."
     )
     order, close = _order((70,), (68,), (65,), (64,), (63,), (62, 62.4), (62.1, 62.5))
-    assert order.endswith("(the published order).")
+    assert order.endswith("(the published order, as far as the seeds tell).")
     assert close == "cifar10: the seeds do not tell S-FC by SGD from 3-FC."
 
 

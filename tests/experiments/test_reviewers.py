@@ -67,7 +67,10 @@ def test_drawn_anew_from_the_records_alone_it_is_the_same(made, experiment):
     outcome = outcomes[experiment.name]
     assert outcome.sentences
     assert all(e.png.startswith(b"\x89PNG") for e in outcome.exhibits if isinstance(e, Picture))
-    assert draw(experiment, SMOKE, out, experiment.datasets)[0] == outcome
+    drawn, _ = draw(experiment, SMOKE, out, experiment.datasets)
+    *exhibits, tried = drawn.exhibits
+    assert (drawn.sentences, tuple(exhibits)) == (outcome.sentences, outcome.exhibits)
+    assert tried.title == "What was tried, on validation data"
 
 
 def test_rivals_have_equally_many_weights_and_no_fewer_than_ours(made):

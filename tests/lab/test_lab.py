@@ -27,7 +27,7 @@ class Told:
     """A progress that remembers what it was told."""
 
     def __init__(self):
-        self.made, self.reused, self.lines = [], 0, []
+        self.made, self.reused, self.lines, self.notes = [], 0, [], []
 
     def plan(self, labels, epochs, reused):
         self.reused += reused
@@ -44,7 +44,8 @@ class Told:
 
     def epoch(self, metrics): ...
 
-    def note(self, text): ...
+    def note(self, text):
+        self.notes.append(text)
 
     def end(self, result): ...
 
@@ -160,6 +161,26 @@ def test_what_was_measured_on_another_run_is_not_taken_for_this_one(tmp_path, ot
     assert taken.result == record.result
     assert taken.epochs == record.epochs
     assert lab_module.measured(taken, count_weights)["parameters"] > 0
+
+
+def test_runs_of_another_commit_are_told_of_once(tmp_path, monkeypatch):
+    made = new_lab(tmp_path)
+    config = made.config("s-fc", "cifar10")
+    made.train({"a": config})
+    (before,) = made.used.values()
+    monkeypatch.setattr(lab_module, "commit", lambda: before.commit)
+    same = new_lab(tmp_path)
+    same.train({"a": config})
+    assert same.progress.notes == []
+    monkeypatch.setattr(lab_module, "commit", lambda: "0123456789ab")
+    later = new_lab(tmp_path, "second")
+    for name in ("a", "b"):
+        later.train({name: config})
+    expected = f"made at commit {before.commit}, this is 0123456789ab"
+    assert [expected in note for note in later.progress.notes] == [True]
+    redrawn = new_lab(tmp_path, redraw=True)
+    redrawn.train({"a": config})
+    assert redrawn.progress.notes == []
 
 
 def test_a_failure_of_another_version_is_no_failure_of_this_one(tmp_path):

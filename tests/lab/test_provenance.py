@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scratchconv.lab import RunRecord
-from scratchconv.lab.provenance import settings
+from scratchconv.lab.provenance import provenance, settings
 
 
 def record(model: str, alpha: int, samples: int = 45_000, **config: Any) -> RunRecord:
@@ -22,6 +22,17 @@ def test_settings_are_those_of_the_runs_and_not_of_the_trials():
         " along a cosine; training samples: 45,000; augmentation: flips and crops."
     )
     assert settings([trial, failed]) == ""
+
+
+def test_the_time_of_all_runs_counts_their_threads_and_their_trials():
+    def timed(seconds: float, threads: int, **config: Any) -> RunRecord:
+        hardware = {"cpu": "a", "threads": threads}
+        result = {"seconds": seconds, "environment": {"hardware": hardware}}
+        return RunRecord("k", config, {"precision": "fp32"}, result)
+
+    said = provenance([timed(3600, 2), timed(600, 1, skip_test=True)])
+    assert said.startswith("1\xa0run of 1\xa0seed and 1\xa0trial on validation data; last epoch.")
+    assert said.endswith("2\xa0h 10\xa0min of a core by the clock, pauses included.")
 
 
 def test_of_many_values_the_first_and_the_last_are_said():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from scratchconv import data
@@ -16,9 +17,11 @@ from scratchconv.experiments.catalogue import (
     find_experiment,
 )
 from scratchconv.experiments.experiment import Experiment
-from scratchconv.lab import Lab, LabOptions, Outcome, RunRecord
+from scratchconv.experiments.trials import trials
+from scratchconv.lab import Lab, LabOptions, Outcome, RunRecord, read_records
 from scratchconv.lab.pages import Heading, write_index, write_outcome
 from scratchconv.lab.progress import LabProgress
+from scratchconv.lab.records import FILE
 from scratchconv.lab.scales import Scale, find_scale
 from scratchconv.report.output import write_whole
 
@@ -60,6 +63,8 @@ def reproduce(
             if asked not in takes:
                 raise unknown_name("dataset", asked, takes)
     kept = {e.name: _datasets(e, datasets, by_name=name != "all") for e in experiments}
+    if name == "all" and options.redraw and not datasets:
+        kept = {e.name: _recorded(e, chosen, options.out) for e in experiments}
     experiments = [e for e in experiments if kept[e.name] or not e.datasets]
     if not options.redraw:
         _check_data(chosen, [d for e in experiments for d in kept[e.name]], options.data_dir)
@@ -80,7 +85,7 @@ def reproduce(
         if not options.redraw:  # before the first run: what is broken off is of this scale too
             write_whole(options.out / SCALE_FILE, f"{chosen.name}\n")
         try:
-            outcome = experiment.reproduce(lab)
+            outcome = _with_trials(experiment.reproduce(lab), lab)
         except RunDirectoryError as error:
             if not (name == "all" and options.redraw):
                 raise
@@ -110,6 +115,11 @@ def _heading(experiment: Experiment, lab: Lab) -> Heading:
 def _check_scale(options: LabOptions, scale: Scale) -> None:
     """Raise where the folder holds another scale's results: its index can be of one alone."""
     marked = options.out / SCALE_FILE
+    if not marked.is_file() and any(options.out.glob(f"*/{FILE}")):
+        raise RunDirectoryError(
+            f"{options.out} holds records, and no file {marked.name!r} that says of which scale:"
+            f" write its name into {marked}, or choose another --out"
+        )
     if not marked.is_file() or list(options.out.iterdir()) == [marked]:
         return  # marked, then refused before its first run: it holds nothing of that scale
     there = marked.read_text(encoding="utf-8").strip()
@@ -128,7 +138,13 @@ def draw(
     """
     options = LabOptions(out, redraw=True, any_version=True)
     lab = Lab(experiment.name, scale, options, datasets=datasets)
-    return experiment.reproduce(lab), list(lab.used.values())
+    return _with_trials(experiment.reproduce(lab), lab), list(lab.used.values())
+
+
+def _with_trials(outcome: Outcome, lab: Lab) -> Outcome:
+    """What settings were chosen from, at the end of what an experiment shows."""
+    tried = trials(lab.used.values())
+    return outcome if tried is None else replace(outcome, exhibits=(*outcome.exhibits, tried))
 
 
 def _datasets(experiment: Experiment, asked: Sequence[str], *, by_name: bool) -> tuple[str, ...]:
@@ -139,6 +155,14 @@ def _datasets(experiment: Experiment, asked: Sequence[str], *, by_name: bool) ->
             f" {', '.join(experiment.datasets) or 'none'}"
         )
     return tuple(name for name in experiment.datasets if not asked or name in asked)
+
+
+def _recorded(experiment: Experiment, scale: Scale, out: Path) -> tuple[str, ...]:
+    """Of the experiment's datasets those it has records of; all of them where it has none."""
+    records = read_records(out / experiment.name / FILE).values()
+    there = {str(record.setting("data")) for record in records}
+    some = tuple(name for name in experiment.datasets if name in there)
+    return experiment.datasets if scale.stand_in is not None else some or experiment.datasets
 
 
 def _check_data(scale: Scale, datasets: Sequence[str], data_dir: Path | None) -> None:

@@ -92,27 +92,34 @@ def sgd(scale: Scale, config: RunConfig) -> list[RunConfig]:
     ]
 
 
+def edges(tried: Sequence[RunConfig], chosen: RunConfig) -> list[str]:
+    """Of which settings the largest or smallest value that was tried was chosen.
+
+    Weight decay, or λ of the first layer, is compared among trials of one rate and momentum, the
+    rate among those of one momentum. A single trial has no edge.
+    """
+    if len(tried) < 2:
+        return []
+    alike = [config for config in tried if config.momentum == chosen.momentum]
+    what, value = _strength(chosen)
+    beside = {_strength(config)[1] for config in alike if config.lr == chosen.lr}
+    rates = {config.lr for config in alike}
+    found = [f"only {what} at its rate"] if len(beside) == 1 and len(alike) > 1 else []
+    for values, of, which in ((beside, value, what), (rates, chosen.lr, "rate")):
+        if len(values) > 1 and of in (min(values), max(values)):
+            found.append(f"{'largest' if of == max(values) else 'smallest'} {which}")
+    return found
+
+
 def at_the_edge(data: str, rows: Mapping[str, tuple[Sequence[RunConfig], RunConfig]]) -> list[str]:
     """Which rows chose the largest or the smallest of what they tried, in a sentence.
 
-    `rows`: by its name what each tried and what it chose. Weight decay, or λ of the first layer, is
-    compared among trials of one rate and momentum, the rate among those of one momentum. A single
-    trial has no edge.
+    `rows`: by its name what each tried and what it chose; see `edges`.
     """
     found: dict[str, list[str]] = {}
     for name, (tried, chosen) in rows.items():
-        if len(tried) < 2:
-            continue
-        alike = [config for config in tried if config.momentum == chosen.momentum]
-        what, value = _strength(chosen)
-        beside = {_strength(config)[1] for config in alike if config.lr == chosen.lr}
-        rates = {config.lr for config in alike}
-        if len(beside) == 1 and len(alike) > 1:
-            found.setdefault(f"only {what} at its rate", []).append(name)
-        for values, of, which in ((beside, value, what), (rates, chosen.lr, "rate")):
-            if len(values) > 1 and of in (min(values), max(values)):
-                edge = "largest" if of == max(values) else "smallest"
-                found.setdefault(f"{edge} {which}", []).append(name)
+        for edge in edges(tried, chosen):
+            found.setdefault(edge, []).append(name)
     said = [f"the {edge} was chosen by {listed(names)}" for edge, names in found.items()]
     return [f"{data}: at the edge of what was tried {'; '.join(said)}."] if said else []
 

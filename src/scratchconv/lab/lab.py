@@ -7,6 +7,7 @@ another, is the lab's business.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -29,6 +30,7 @@ from scratchconv.lab.records import (
 from scratchconv.lab.scales import Scale
 from scratchconv.report.wording import plural
 from scratchconv.training import RunConfig
+from scratchconv.training.environment import commit
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -79,6 +81,7 @@ class Lab:
         self.datasets = tuple(datasets)
         self.progress = progress or LabProgress()
         self.used: dict[str, RunRecord] = {}
+        self._told: set[str] = set()
         files = _records_under(options.out)
         self._kept = files.get(self.folder / FILE, {})
         self._known = _together(files.values())
@@ -142,6 +145,8 @@ class Lab:
             )
         if jobs and self.options.redraw:
             raise self._no_records(len(jobs), len(by_key), labels[next(iter(jobs))])
+        if not self.options.redraw:
+            self._tell_commits(self.used[key] for key in by_key if key not in jobs)
         self.progress.plan(
             {key: labels[key] for key in jobs},
             {key: job.config for key, job in jobs.items()},
@@ -163,6 +168,18 @@ class Lab:
             self.write()
             self.progress.finished(record)
         return {name: self.used[run_key(config)] for name, config in configs.items()}
+
+    def _tell_commits(self, reused: Iterable[RunRecord]) -> None:
+        """Say which commits runs that are reused were made at, where that is not this one."""
+        here = commit()
+        others = Counter(record.commit for record in reused)
+        for there, count in others.items():
+            if here and there and there != here and there not in self._told:
+                self._told.add(there)
+                self.progress.note(
+                    f"{plural(count, 'run')} reused here {'was' if count == 1 else 'were'} made at"
+                    f" commit {there}, this is {here}: another --out makes them anew"
+                )
 
     def write(self) -> None:
         """Write the records used so far; what the file held besides stays in it."""

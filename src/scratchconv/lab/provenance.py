@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from scratchconv.data import default_augmentation
 from scratchconv.lab.records import RunRecord
-from scratchconv.report.wording import data_name, listed, network_name, plural
+from scratchconv.report.wording import data_name, duration, listed, network_name, plural
 
 _SCHEDULES = {
     "cosine": "falling along a cosine",
@@ -88,6 +88,7 @@ def provenance(records: Sequence[RunRecord]) -> str:
     torch = _listed(f"torch {e.get('versions', {}).get('torch')}" for e in environments)
     version = _listed(f"scratchconv {e.get('version')}" for e in environments)
     commits = _listed(str(e.get("commit")) for e in environments)
+    spent = duration(sum(record.core_seconds for record in made))
     precision = _listed(str(record.resolved.get("precision")) for record in made)
     trials = sum(bool(record.setting("skip_test")) for record in made)
     seeds = {record.setting("seed") for record in made if not record.setting("skip_test")}
@@ -96,7 +97,7 @@ def provenance(records: Sequence[RunRecord]) -> str:
     return (
         f"{plural(len(made) - trials, 'run')} of {plural(len(seeds), 'seed')}{searched}; last"
         f" epoch. {machines}, {threads} thread{'' if threads == '1' else 's'} a run; {version},"
-        f" {torch}, {precision}; commit {commits}."
+        f" {torch}, {precision}; commit {commits}; {spent} of a core by the clock, pauses included."
         + (f" {plural(failed, 'run')} ended without a finite loss." if failed else "")
     )
 

@@ -80,6 +80,12 @@ class RunRecord:
         return None if version is None else str(version)
 
     @property
+    def commit(self) -> str | None:
+        """The commit that made the run, where it was made from a checkout."""
+        commit = self.result.get("environment", {}).get("commit")
+        return None if commit is None else str(commit)
+
+    @property
     def started(self) -> str | None:
         """When the run began."""
         started = self.result.get("environment", {}).get("started")

@@ -90,7 +90,8 @@ EE411 = Scale(
 )
 PAPER = Scale(
     "paper",
-    "Neyshabur's own: 256 M weights, 400 and 4000 epochs; needs a GPU",
+    "Neyshabur's sizes and lengths, 256 M weights, 400 and 4000 epochs; fewer settings are tried,"
+    " and flips and crops take the place of Fast AutoAugment; needs a GPU",
     # α = 15 of D-* is what the printed 1.45 M of D-CONV needs. D-FC then has 282 M weights where
     # the paper prints 256 M, which would be nearest at 14.
     _alphas(shallow=150, deep=15, resnet=64),

@@ -20,7 +20,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     """Version and commit of scratchconv, hardware, and versions of the libraries that compute."""
     return {
         "version": scratchconv.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "hardware": {
             "cpu": _cpu_name(),
             "cores": os.cpu_count(),
@@ -47,7 +47,7 @@ def rounding(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that this code runs from, with `+` where it was changed."""
     package = Path(__file__).resolve().parent
     git = ["git", "-C", str(package)]

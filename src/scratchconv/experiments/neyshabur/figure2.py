@@ -55,7 +55,11 @@ class Sizes:
         return tuple(size for size in self.millions if size <= self.most.get(model, size))
 
 
-_PAPER = (0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# The paper's curves begin at 0.032 M, its fewest weights that fit at 0.008 M.
+_PAPER = (
+    *(0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512),
+    *(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+)
 SIZES = {
     "smoke": Sizes((0.004, 0.008), {"resnet18": 0.004, "d-conv": 0.004}, 0.004),
     "laptop": Sizes((0.032, 0.128, 0.512, 2, 8), {"resnet18": 0.512, "d-conv": 2}, 0.128),

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from scratchconv import published
 from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
 from scratchconv.lab import Picture, RunRecord, Table
+from scratchconv.lab.exhibits import MISSING
 from scratchconv.report.wording import plural
 
 NETWORKS = (("ResNet18", "resnet18"), ("D-CONV", "d-conv"), ("S-CONV", "s-conv"), ("3-FC", "3-fc"))
@@ -32,9 +33,11 @@ class Fewest:
     """One network: the fewest weights that fit, and the best test accuracy.
 
     millions: None where no size fits.
+    too_few: the largest size below those that fit; None where the smallest of all fits.
     """
 
     millions: float | None
+    too_few: float | None
     best_test: float
 
 
@@ -54,8 +57,11 @@ def fewest(curve: Curve, threshold: float) -> Fewest | None:
     }
     if not means:
         return None
-    fitting = [millions for millions, (train, _) in means.items() if train >= threshold]
-    return Fewest(min(fitting, default=None), max(test for _, test in means.values()))
+    fits = min(
+        (millions for millions, (train, _) in means.items() if train >= threshold), default=None
+    )
+    below = [millions for millions in means if fits is None or millions < fits]
+    return Fewest(fits, max(below, default=None), max(test for _, test in means.values()))
 
 
 def fewest_picture(found: Found, epochs: int) -> Picture:
@@ -68,6 +74,13 @@ def fewest_picture(found: Found, epochs: int) -> Picture:
             ours = fewest(by_model[model], threshold)
             if ours is not None and ours.millions is not None:
                 _point(axes, ours.millions, ours.best_test, index, f"{network}, ours", hollow=False)
+                if ours.too_few is not None:
+                    axes.plot(
+                        [ours.too_few, ours.millions],
+                        [ours.best_test] * 2,
+                        color=colour(index),
+                        linewidth=1.2,
+                    )
             point = theirs[data][model]
             _point(
                 axes,
@@ -90,7 +103,8 @@ def fewest_picture(found: Found, epochs: int) -> Picture:
         title="Fewest weights that fit, and the best test accuracy",
         name="figure2-right",
         description="Points: fewest weights against best test accuracy, four networks.",
-        note=f"Filled: ours, {plural(epochs, 'epoch')}; hollow: the paper, 400 epochs."
+        note=f"Filled: ours, {plural(epochs, 'epoch')}, the smallest of our sizes that fits; its"
+        " line reaches to the next smaller one, which does not. Hollow: the paper, 400 epochs."
         " A network without a filled point fits at none of our sizes. The thresholds are inferred"
         " from the paper's two panels, which it does not state; its training images are augmented"
         " by Fast AutoAugment, ours by flips and crops.",
@@ -105,18 +119,13 @@ def fewest_table(found: Found) -> Table:
         threshold = theirs["training_accuracy_threshold_inferred"][data]
         for network, model in NETWORKS:
             ours, point = fewest(by_model[model], threshold), theirs[data][model]
-            sizes = [weights_of(r, asked) for asked, r in by_model[model].items() if r]
-            most = max(sizes, default=0.0)
-            fits = None if ours is None else ours.millions
-            # The smallest of our sizes says nothing of smaller ones.
-            bound = "at most " if fits == min(sizes, default=0.0) else ""
             rows.append(
                 (
                     network,
                     f"{data}, {threshold} %",
-                    f"more than {most:.3g} M" if fits is None else f"{bound}{fits:.3g} M",
+                    _between(ours),
                     f"{point['min_params_millions']:.3g} M",
-                    "–" if ours is None else f"{ours.best_test:.2f} %",
+                    MISSING if ours is None else f"{ours.best_test:.2f} %",
                     f"{point['max_test_acc']:g} %",
                 )
             )
@@ -132,6 +141,17 @@ def fewest_table(found: Found) -> Table:
         ),
         tuple(rows),
     )
+
+
+def _between(found: Fewest | None) -> str:
+    """Where the fewest weights lie, as far as our sizes tell."""
+    if found is None:
+        return MISSING
+    if found.millions is None:
+        return f"more than {found.too_few or 0:.3g} M"
+    if found.too_few is None:
+        return f"at most {found.millions:.3g} M"
+    return f"{found.too_few:.3g} to {found.millions:.3g} M"
 
 
 def _point(axes: Axes, x: float, y: float, index: int, label: str, *, hollow: bool) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.image import imread
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from scratchconv.experiments import chosen_settings
@@ -63,7 +64,10 @@ def first_layer(directory: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def picture(data: str, records: list[RunRecord]) -> Picture:
     """The three networks side by side."""
-    figure, panels = new_figure(9.6, 3.5, columns=len(PANELS), space=0.06)
+    figure, panels = new_figure(9.6, 3.6, columns=len(PANELS), space=0.06)
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)
+    layout.set(h_pad=0.12)  # of a title that stands higher, for a line below it, it sees less
     captions = []
     for axes, (title, _, _), record in zip(panels, PANELS, records, strict=True):
         drawn = measured(record, first_layer)

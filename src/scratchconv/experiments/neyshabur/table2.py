@@ -6,7 +6,7 @@ Settings are chosen on validation data for every network, method and dataset by 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -48,7 +48,7 @@ def reproduce(lab: Lab) -> Outcome:
     for data in lab.datasets:
         sentences += [
             *order(data, found[data], theirs),
-            *against_sgd(data, found[data], theirs),
+            *against_sgd(data, found[data], theirs, edges(lab, data, chosen)),
             kept(data, found[data]),
             *settings.momentum(data, "s-fc", "S-FC", lab.used.values()),
             *at_the_edge(lab, data, chosen),
@@ -68,16 +68,26 @@ def runs(lab: Lab, chosen: Mapping[tuple[str, str], RunConfig]) -> Found:
 
 def at_the_edge(lab: Lab, data: str, chosen: Mapping[tuple[str, str], RunConfig]) -> list[str]:
     """Which rows chose the largest or smallest value that was tried, in words."""
-    return settings.at_the_edge(
-        data,
-        {
-            _name(network, model, method): (
-                METHODS[method](lab.scale, lab.config(model, data)),
-                chosen[data, f"{model}/{method}"],
-            )
-            for network, model, method in ROWS
-        },
-    )
+    found = _tried_and_chosen(lab, data, chosen)
+    return settings.at_the_edge(data, {_name(*row): found[row] for row in ROWS})
+
+
+def edges(lab: Lab, data: str, chosen: Mapping[tuple[str, str], RunConfig]) -> dict[str, list[str]]:
+    """Of which settings each row chose the largest or smallest value that was tried."""
+    found = _tried_and_chosen(lab, data, chosen)
+    return {f"{row[1]}/{row[2]}": settings.edges(*found[row]) for row in ROWS}
+
+
+def _tried_and_chosen(
+    lab: Lab, data: str, chosen: Mapping[tuple[str, str], RunConfig]
+) -> dict[tuple[str, str, str], tuple[list[RunConfig], RunConfig]]:
+    return {
+        row: (
+            METHODS[row[2]](lab.scale, lab.config(row[1], data)),
+            chosen[data, f"{row[1]}/{row[2]}"],
+        )
+        for row in ROWS
+    }
 
 
 def table(found: Found, theirs: dict[str, Any]) -> Table:
@@ -158,9 +168,10 @@ def order(data: str, records: dict[str, list[RunRecord]], theirs: dict[str, Any]
             below.setdefault(above, []).append(names[other])
         else:
             alike.append(f"{names[above]} from {names[other]}")
-    verdict = "the published order"
+    verdict = "the published order" + (", as far as the seeds tell" if alike else "")
     if below:
-        verdict += f" but for {listed([names[above] for above in below])}"
+        but = f"but for {listed([names[above] for above in below])}"
+        verdict += f", {but}" if alike else f" {but}"
     said = ranked({names[key]: mean for key, mean in means.items()}, "{:.2f}")
     sentences = [f"{data}: {said} ({verdict})."]
     misplaced: dict[str, list[str]] = {}
@@ -176,16 +187,25 @@ def order(data: str, records: dict[str, list[RunRecord]], theirs: dict[str, Any]
 
 
 def against_sgd(
-    data: str, records: dict[str, list[RunRecord]], theirs: dict[str, Any]
+    data: str,
+    records: dict[str, list[RunRecord]],
+    theirs: dict[str, Any],
+    edges: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """What every β gains on SGD, here and in the paper, in words."""
+    """What every β gains on SGD, here and in the paper, in words.
+
+    `edges`: by row, of what it chose the largest or smallest value tried. Beyond it a method may
+    do better.
+    """
     sentences = []
     for beta in ("50", "1", "0"):
         ours, sgd = f"s-fc/beta-lasso-{beta}", "s-fc/sgd"
         published_gain = theirs[ours][data] - theirs[sgd][data]
         sentences.append(
             f"{data}: β = {beta} against SGD on the same S-FC:"
-            f" {_difference(records[ours], records[sgd])}; in the paper {signed(published_gain)}."
+            f" {_difference(records[ours], records[sgd])}; in the paper {signed(published_gain)}"
+            + (f"; β = {beta} at the {listed(list(at))} tried" if (at := edges.get(ours)) else "")
+            + "."
         )
     return sentences
 

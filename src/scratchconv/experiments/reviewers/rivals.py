@@ -116,7 +116,7 @@ def reproduce(lab: Lab) -> Outcome:
     )
     tried |= to_prune | to_cut
     chosen |= pruned | penalised
-    rivals = _rows(lab, pruned | penalised, dict.fromkeys(penalised, density))
+    rivals = _rows(lab, penalised | pruned, dict.fromkeys(penalised, density))
     found = [row for row in rivals if row.records]
     failed = [row.method for row in rivals if not row.records]
     if not found:
@@ -126,7 +126,8 @@ def reproduce(lab: Lab) -> Outcome:
         sentences.append(f"No run of {', '.join(failed)} ended with a finite loss.")
     sentences += settings.at_the_edge(data, {name: (tried[name], chosen[name]) for name in tried})
     rows = [ours, *sorted(found, key=lambda row: -statistics.mean(row.accuracies())), dense]
-    points = [ours, *found, dense]  # in one order, so that a method keeps its colour
+    # In one order, those that are cut first, so that a method has one colour in both pictures.
+    points = [ours, *found, dense]
     curves = {row.method: curve(row.records) for row in found if row.cut_to is not None}
     return Outcome(
         tuple(sentences),
@@ -215,8 +216,9 @@ def table(rows: Sequence[Row], size: int, data: str, density: float) -> Table:
         ' (scratchconv.analysis.flops); "screened" leaves out the weight gradients of zeros, which'
         " the sparse engine proves to be without effect where it can, and RigL needs now and then."
         " β-LASSO's weights, which grow fewer during an epoch, count as the mean of its ends."
-        " Seconds are of what was run, beside other runs: training with masks computes dense"
-        f" products. Iterative magnitude pruning makes {rounds + 1} trainings of"
+        " Seconds are of what was run, beside other runs, and differ by a third between equal"
+        " trainings: with masks dense products were computed (random connections are held alone"
+        f" by now, see docs/engine.md). Iterative magnitude pruning makes {rounds + 1} trainings of"
         f" {epochs / (rounds + 1):.3g} epochs each; its papers give every round a whole one."
         " Magnitude pruning rewinds to the end of the first epoch where each of its trainings has"
         " ten, else to the initial weights."
