@@ -3,6 +3,7 @@
 import os
 import pathlib
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,7 +76,23 @@ def test_others_may_read_it_as_they_may_any_new_file(tmp_path):
 
 
 def test_clear_takes_what_is_half_written_and_nothing_else(tmp_path):
-    for name in (".run.json.77.partial", "mine.partial", "run.json"):
+    kept = [".mine.partial", ".net.safetensors.77.partial", "mine.partial", "run.json"]
+    for name in (*kept, ".run.json.77.partial"):
         (tmp_path / name).write_text("{")
-    clear(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.partial", "run.json"]
+    clear(tmp_path, "*.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+def test_threads_that_write_one_file_leave_one_of_theirs_whole(tmp_path):
+    path = tmp_path / "file"
+    texts = [str(number) * 50_000 for number in range(4)]
+
+    def write(text: str) -> None:
+        for _ in range(10):
+            write_whole(path, text)
+            assert path.read_text() in texts
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write, text) for text in texts]:
+            done.result()
+    assert list(tmp_path.iterdir()) == [path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     or the disk or the permissions do not let it, the old file stays and nothing else is left.
     Raises OSError then; what to tell the user about it is the caller's to know.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    # Processes of two containers may have one number, and threads of one process have.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
     try:
         yield partial
         _flush_file(partial)
@@ -38,10 +40,14 @@ def write_whole(path: Path, content: bytes | str) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def clear(folder: Path) -> None:
-    """Delete what a process that was killed left half-written in `folder`. Raises OSError."""
-    for partial in folder.glob(f".*{PARTIAL}"):
-        partial.unlink(missing_ok=True)
+def clear(folder: Path, *names: str) -> None:
+    """Delete what a process that was killed left half-written of these files in `folder`.
+
+    `names` may hold wildcards, as for `Path.glob`. Raises OSError.
+    """
+    for name in names:
+        for partial in folder.glob(f".{name}.*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
 
 
 def _flush_file(path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import tarfile
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -155,6 +157,47 @@ def test_a_file_of_the_users_is_replaced_only_if_asked(tmp_path, server):
     assert data.verify("numbers", tmp_path, registry=registry)[0].status == "damaged"
     data.fetch("numbers", tmp_path, registry=registry, overwrite=True)
     assert mine.read_bytes() == content
+
+
+def test_a_file_beside_them_that_has_one_of_their_names_is_left_alone(tmp_path, server):
+    registry, content = one_file(server)
+    server.files["/a"] = content
+    mine = tmp_path / "numbers.bin"
+    mine.write_bytes(b"mine")
+    folder = data.fetch("numbers", tmp_path, registry=registry, overwrite=True)
+    assert folder == tmp_path / "numbers"
+    assert mine.read_bytes() == b"mine"
+    assert (folder / "numbers.bin").read_bytes() == content
+
+
+def test_files_of_a_dataset_with_the_same_names_are_not_taken_for_this_one(tmp_path, server):
+    registry, content = one_file(server)
+    other = replace(
+        registry["numbers"].files[0], size=len(content) + 1, md5=md5(b"o" * (len(content) + 1))
+    )
+    registry["letters"] = replace(registry["numbers"], folders=("letters", "."), files=(other,))
+    (tmp_path / "numbers.bin").write_bytes(content)
+    assert data.verify("numbers", tmp_path, registry=registry)[0].status == "ok"
+    (state,) = data.verify("letters", tmp_path, registry=registry)
+    assert (state.status, state.path) == ("missing", tmp_path / "letters" / "numbers.bin")
+
+
+def test_a_full_disk_is_no_reason_to_fetch_an_archive_again(tmp_path, server, monkeypatch):
+    registry, _ = cifar_like(server, tmp_path)
+
+    def full(source, target):
+        target.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    home = tmp_path / "home"
+    with monkeypatch.context() as patch:
+        patch.setattr("scratchconv.data.download.shutil.copyfileobj", full)
+        with pytest.raises(DataError, match=r"the disk is full: .* \(the archive is kept\)"):
+            data.fetch("cifar10", home, registry=registry)
+    assert list((home / "cifar-10-batches-py").iterdir()) == []
+    before = len(server.requests)
+    data.fetch("cifar10", home, registry=registry)
+    assert len(server.requests) == before
 
 
 def archive_of(members: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:

@@ -65,6 +65,13 @@ def test_idx(tmp_path, name, folder, zipped):
     np.testing.assert_array_equal(dataset.train.targets.numpy(), labels)
 
 
+def test_decompressed_files_beside_each_other_are_mnists(tmp_path):
+    write_idx(tmp_path, zipped=False)
+    assert len(data.load("mnist", tmp_path, complete=False).train) == 30
+    with pytest.raises(DataError, match="holds no files of fashion-mnist"):
+        data.load("fashion-mnist", tmp_path, complete=False)
+
+
 def test_mnist_in_the_shape_of_cifar(tmp_path):
     images, labels = write_idx(tmp_path / "MNIST" / "raw", zipped=True)
     dataset = data.load("mnist-32", tmp_path, complete=False)

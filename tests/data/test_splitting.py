@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -69,7 +70,13 @@ def test_regression_is_split_at_random():
     assert torch.equal(values, dataset.train.targets.sort().values)
 
 
-@pytest.mark.parametrize("validation", [1.0, -0.1, 4, 5, -1, float("nan")])
+def test_sizes_may_be_numpys():
+    dataset = numbered([0, 1] * 10, 2)
+    for validation, size in ((np.float32(0.5), 10), (np.int64(4), 4)):
+        assert len(split(dataset, validation)[1]) == size
+
+
+@pytest.mark.parametrize("validation", [1.0, -0.1, 4, 5, -1, float("nan"), 0.99])
 def test_sizes_that_leave_nothing_are_refused(validation):
     with pytest.raises(InvalidArgument, match="validation"):
         split(numbered([0, 1, 0, 1], 2), validation)

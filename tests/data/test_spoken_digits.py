@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.io import wavfile
@@ -57,6 +59,32 @@ def test_what_cannot_be_read_is_named(tmp_path):
     wavfile.write(tmp_path / "0_ann_6.wav", 16000, tone(500))
     with pytest.raises(DataError, match=r"0_ann_6\.wav has rate 16000"):
         load_spoken_digits(tmp_path)
+
+
+def test_damaged_recordings_are_named_and_further_chunks_are_passed_over(tmp_path):
+    recordings(tmp_path)
+    path = tmp_path / "0_ann_6.wav"
+    wavfile.write(path, 8000, tone(500))
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in (0, 10, 30, 44, len(whole) // 2)]
+    damaged += [whole[:place] + b"\0\0" + whole[place + 2 :] for place in range(0, 44, 2)]
+    said = []
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            load_spoken_digits(tmp_path)
+        except DataError as error:
+            said.append(str(error))
+    assert len(said) > 10
+    assert all(path.name in line for line in said)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="Reached EOF"):
+        load_spoken_digits(tmp_path)
+    more = whole[:36] + b"LIST" + (4).to_bytes(4, "little") + b"abcd" + whole[36:]
+    path.write_bytes(more[:4] + (len(more) - 8).to_bytes(4, "little") + more[8:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_spoken_digits(tmp_path).train.inputs.isfinite().all()
 
 
 def test_how_to_get_them_is_said_wherever_one_may_ask(tmp_path):

@@ -90,6 +90,13 @@ def test_records_that_do_not_tell_their_scale_are_left_alone(made, tmp_path):
         reproduced(copy, scale="laptop", redraw=True)
 
 
+def test_an_index_of_others_is_not_replaced(tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(RunDirectoryError, match=r"index.html is not of reproductions"):
+        reproduced(tmp_path, "figure1")
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
 def test_all_is_drawn_anew_with_the_datasets_that_there_are(tmp_path):
     committed = Path(__file__).resolve().parents[2] / "results" / "laptop"
     for name in ("figure3", "zhang-attacks"):

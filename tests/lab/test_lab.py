@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from multiprocessing import active_children
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from scratchconv.lab import Lab, LabOptions, jobs, read_records, run_key
 from scratchconv.lab import lab as lab_module
 from scratchconv.lab.records import FILE, write_records
 from scratchconv.lab.scales import LAPTOP, SCALES, SMOKE, find_scale
-from scratchconv.training import RunConfig, load_run
+from scratchconv.training import RunConfig, Silent, Stopped, checkpoint, load_run, train
 
 
 class Told:
@@ -212,6 +212,51 @@ def test_several_processes_make_the_same_runs(tmp_path):
         # One thread a process: last digits may differ.
         assert record.accuracy() == pytest.approx(expected[name].accuracy(), abs=1.0)
         assert record.result["environment"]["hardware"]["threads"] == jobs.threads_for(2)
+
+
+def test_what_runs_in_other_processes_have_to_say_is_told(tmp_path):
+    lab = new_lab(tmp_path, jobs=2)
+    configs = {f"seed {s}": lab.config("s-fc", "cifar10", seed=s) for s in range(2)}
+    for config in configs.values():
+        with pytest.raises(Stopped):
+            train(replace(config, checkpoint_seconds=0), lab.directory(config), progress=_Stops())
+        newest = checkpoint.paths(lab.directory(config) / "checkpoints")[0]
+        newest.write_bytes(newest.read_bytes()[:1000])
+    lab.train(configs)
+    said = [note for note in lab.progress.notes if "going back to the checkpoint before it" in note]
+    assert len(said) == 2
+
+
+class _Stops(Silent):
+    """Asks a run to stop once it has an epoch behind it."""
+
+    def epoch(self, metrics):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_after_an_error_the_callers_own_processes_live_on(tmp_path):
+    own = get_context("spawn").Process(target=time.sleep, args=(60,))
+    own.start()
+    try:
+        config = new_lab(tmp_path).config("s-fc", "cifar10")
+        wanted = [
+            jobs.Job(replace(config, seed=seed), tmp_path / f"seed {seed}", ("no_such:measure",))
+            for seed in range(2)
+        ]
+        with pytest.raises(ModuleNotFoundError, match="no_such"):
+            list(jobs.run_jobs(wanted, at_once=2, cluster=None, progress=Told()))
+        assert own.is_alive()
+    finally:
+        own.kill()
+
+
+def test_a_directory_of_another_run_is_not_recorded_as_this_one(tmp_path):
+    lab = new_lab(tmp_path)
+    config = lab.config("s-fc", "cifar10")
+    lab.train({"one": config})
+    wanted = jobs.Job(replace(config, lr=0.01), lab.directory(config))
+    with pytest.raises(RunDirectoryError, match=r"holds another run \(lr 0.1 → 0.01\)"):
+        jobs.run_job(wanted)
 
 
 def test_a_cluster_needs_ray_and_says_so(tmp_path, monkeypatch):

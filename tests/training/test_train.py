@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from scratchconv import data
 from scratchconv.errors import Collapse, DataError, InvalidArgument, RunDirectoryError
 from scratchconv.training import (
     RunConfig,
@@ -166,6 +168,64 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(finished, tmp_pat
     resumed = train(config, out, resume=True, progress=notes)
     assert any(newest.name in note for note in notes.notes)
     assert same_weights(finished.directory, resumed.directory)
+
+
+def test_damaged_weights_of_a_finished_run_are_no_others(finished, tmp_path):
+    out = tmp_path / "finished"
+    shutil.copytree(finished.directory, out)
+    last, before = checkpoint.paths(out / "checkpoints")[0], out / "checkpoints" / "step-0000000001"
+    shutil.copy(last, before.with_suffix(".safetensors"))
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(RunDirectoryError, match=rf"{last.name} is damaged.* delete .*result.json"):
+        load_model(out)
+    (out / "result.json").unlink()  # one that is not finished has the weights of the one before
+    with pytest.warns(UserWarning, match=rf"{last.name} is damaged.* of the one before it"):
+        load_weights(out)
+
+
+def test_a_run_without_its_checkpoints_says_that_it_begins_anew(tmp_path):
+    out, config = tmp_path / "emptied", RunConfig(**SMALL, checkpoint_seconds=0)
+    with pytest.raises(Stopped):
+        train(config, out, progress=StopAt(25))
+    assert load_run(out).metrics
+    for path in checkpoint.paths(out / "checkpoints"):
+        path.unlink()
+    notes = Notes()
+    train(config, out, resume=True, progress=notes)
+    assert any("holds no checkpoint: the run begins anew" in note for note in notes.notes)
+
+
+def test_a_run_is_not_gone_on_with_on_other_data(tmp_path, monkeypatch):
+    out, config = tmp_path / "run", RunConfig(**SMALL, checkpoint_seconds=0)
+    with pytest.raises(Stopped):
+        train(config, out, progress=StopAt(1))
+    written = (out / "config.json").read_text()
+    digits = data.load("digits")
+    inputs = digits.train.inputs.clone()
+    inputs[-1, -1, -1, -1] ^= 1
+    other = replace(digits, train=replace(digits.train, inputs=inputs))
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "load", lambda name, folder: other)
+        with pytest.raises(RunDirectoryError, match="begun on other data of the name digits"):
+            train(config, out, resume=True)
+    # One that an earlier version began does not tell.
+    content = json.loads(written)
+    del content["resolved"]["data_digest"]
+    (out / "config.json").write_text(json.dumps(content))
+    assert train(config, out, resume=True).result
+
+
+def test_a_run_of_settings_that_are_not_known_is_left_to_others(tmp_path):
+    out, config = tmp_path / "run", RunConfig(**SMALL, checkpoint_seconds=0)
+    with pytest.raises(Stopped):
+        train(config, out, progress=StopAt(1))
+    content = json.loads((out / "config.json").read_text())
+    content["config"]["label_smoothing"] = 0.1
+    (out / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunDirectoryError, match="begun with label_smoothing, which this version"):
+        train(config, out, resume=True)
 
 
 def test_momentum_is_laid_out_as_its_weights_again():
@@ -355,7 +415,7 @@ def test_without_validation_all_training_data_is_used(tmp_path):
         ({"permute": -1}, "--permute -1"),
         ({"lam_epochs": 0, "lam_scale": "steps"}, "--lam-epochs 0"),
         ({"validation": 1.5}, "--validation 1.5.*whole count"),
-        ({"validation": 0.9999}, "--batch-size 128 is more than the 0"),
+        ({"validation": 0.9999}, "validation 0.9999 must leave some of the 1437"),
         ({"checkpoint_seconds": float("nan")}, "--checkpoint-seconds nan"),
         ({"precision": "fp8"}, "unknown --precision 'fp8'"),
         ({"augment": "some"}, "unknown --augment 'some'"),

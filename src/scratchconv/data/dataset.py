@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,20 @@ class Dataset:
     task: Task
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that stand for the training samples and their targets.
+
+        Inputs count where they are bytes: numbers that were computed, such as the tree's, may
+        differ in their last digits between machines.
+        """
+        total = hashlib.blake2b(digest_size=8)
+        parts = [self.train.inputs, self.train.targets]
+        for part in parts:
+            total.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            if not part.is_floating_point():
+                total.update(part.contiguous().numpy().data)
+        return total.hexdigest()
 
     @property
     def image(self) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from scratchconv.data.files_on_disk import (
     find_folder,
     md5_of,
     published,
-    verify,
+    states,
 )
 from scratchconv.data.published_files import PUBLISHED, DataFile, Download, Published
 from scratchconv.errors import DataError
@@ -45,19 +46,21 @@ def fetch(
 
     root = data_folder(directory)
     source = published(name, root, registry)
-    folder = find_folder(source, root) or root / source.folders[0]
-    if not _missing_or_damaged(name, root, overwrite, registry):
+    folder = _folder(source, root, registry)
+    if not _missing_or_damaged(source, folder, overwrite):
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f".{name}.lock").acquire()
-    except OSError as error:
+        # By the folder of its files, since two datasets may share them.
+        shared = "-".join(Path(source.folders[0]).parts) or name
+        lock = FileLock(root / f".{shared}.lock").acquire()
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise DataError(
             f"{folder} cannot be made or written to ({error}): name a folder you may write"
         ) from error
     with lock:
         # Once more: another process may have fetched them while this one waited.
-        wanted = _missing_or_damaged(name, root, overwrite, registry)
+        wanted = _missing_or_damaged(source, folder, overwrite)
         for download in source.downloads:
             if not download.unpack:
                 if any(file.path == download.path for file in wanted):
@@ -70,12 +73,21 @@ def fetch(
     return folder
 
 
-def _missing_or_damaged(
-    name: str, root: Path, overwrite: bool, registry: Mapping[str, Published]
-) -> list[DataFile]:
-    states = verify(name, root, registry=registry)
+def _folder(source: Published, root: Path, registry: Mapping[str, Published]) -> Path:
+    """Where the dataset's files are, or are to be.
+
+    That is a folder of its own where the user's has something else under one of their names.
+    """
+    found, own = find_folder(source, root, registry), root / source.folders[0]
+    if found is None:
+        return own
+    foreign = found == root and any(one.status == "damaged" for one in states(source, found))
+    return own if foreign else found
+
+
+def _missing_or_damaged(source: Published, folder: Path, overwrite: bool) -> list[DataFile]:
     wanted = []
-    for file, state in zip(registry[name].files, states, strict=True):
+    for file, state in zip(source.files, states(source, folder), strict=True):
         if state.status == "damaged" and not overwrite:
             raise DataError(
                 f"{state.path} is not the published file ({state.size} bytes, md5 {state.md5}; "
@@ -179,14 +191,20 @@ def _unpack(archive: Path, wanted: list[DataFile], folder: Path) -> None:
                 if file is None or content is None or member.size != file.size:
                     continue
                 partial = folder / f"{file.path}.part"
-                with content, partial.open("wb") as output:
-                    shutil.copyfileobj(content, output)
-                if md5_of(partial) == file.md5:
-                    partial.replace(folder / file.path)
-                    del remaining[file.path]
-                else:
-                    partial.unlink()
+                try:
+                    with content, partial.open("wb") as output:
+                        shutil.copyfileobj(content, output)
+                    if md5_of(partial) == file.md5:
+                        partial.replace(folder / file.path)
+                        del remaining[file.path]
+                finally:
+                    partial.unlink(missing_ok=True)
     except (tarfile.TarError, OSError, EOFError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(
+                f"the disk is full: {archive} could not be unpacked into {folder}; free some space,"
+                " then fetch again (the archive is kept)"
+            ) from error
         raise DataError(f"{archive} cannot be unpacked ({error}): delete it and fetch again") from (
             error
         )

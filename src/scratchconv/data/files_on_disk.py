@@ -73,14 +73,35 @@ def present(folder: Path, file: DataFile) -> Path | None:
     return None
 
 
-def find_folder(source: Published, directory: Path) -> Path | None:
-    """The folder that holds most of the dataset's files; None where there are none at all."""
+def find_folder(
+    source: Published, directory: Path, registry: Mapping[str, Published] = PUBLISHED
+) -> Path | None:
+    """The folder that holds most of the dataset's files; None where there are none at all.
+
+    Files directly in the user's folder do not count where they are another dataset's, which has
+    files of the same names.
+    """
     counts = {
-        folder: sum(present(directory / folder, file) is not None for file in source.files)
+        folder: sum(
+            path is not None and not (folder == "." and _is_anothers(path, file, source, registry))
+            for file in source.files
+            for path in (present(directory / folder, file),)
+        )
         for folder in source.folders
     }
     best = max(counts, key=lambda folder: counts[folder])  # the first of equals
     return directory / best if counts[best] else None
+
+
+def _is_anothers(
+    path: Path, file: DataFile, source: Published, registry: Mapping[str, Published]
+) -> bool:
+    if path.name != Path(file.path).name:  # decompressed: nothing tells them apart
+        return not source.decompressed_anywhere
+    same_name = {
+        other for each in registry.values() for other in each.files if other.path == file.path
+    }
+    return path.stat().st_size in {other.size for other in same_name - {file}}
 
 
 def find_files(
@@ -92,7 +113,7 @@ def find_files(
     """
     source = published(name, directory, registry)
     remedy = f"get them by: {fetching(name, directory)}"
-    folder = find_folder(source, directory)
+    folder = find_folder(source, directory, registry)
     if folder is None:
         for download in source.downloads:
             archive = directory / download.path
@@ -137,7 +158,12 @@ def verify(
     """Compare every file of a dataset with the published size and md5. Reads all of them."""
     root = data_folder(directory)
     source = published(name, root, registry)
-    folder = find_folder(source, root) or root / source.folders[0]
+    folder = find_folder(source, root, registry) or root / source.folders[0]
+    return states(source, folder)
+
+
+def states(source: Published, folder: Path) -> list[FileState]:
+    """As `verify`, of the dataset's files in one folder."""
     return [_state(folder, file) for file in source.files]
 
 

@@ -40,6 +40,8 @@ class Published:
     `folders` are the places, relative to the folder the user names, where `files` may lie, the
     first being where downloads put them. `unread` are unpacked beside them, for torchvision, which
     takes a folder without them for damaged. `train_size` and `test_size` count samples.
+    `decompressed_anywhere`: whether decompressed files directly in the user's folder are taken for
+    this dataset's; those of datasets that share names and sizes cannot be told apart.
     """
 
     folders: tuple[str, ...]
@@ -50,6 +52,7 @@ class Published:
     image: tuple[int, int, int]
     classes: tuple[str, ...]
     unread: tuple[DataFile, ...] = ()
+    decompressed_anywhere: bool = True
 
 
 _DIGIT_NAMES = tuple("0123456789")
@@ -104,7 +107,7 @@ _MNIST = _idx_dataset(
     ),
     _DIGIT_NAMES,
 )
-_FASHION_MNIST = _idx_dataset(
+_FASHION_MNIST_FILES = _idx_dataset(
     "FashionMNIST/raw",
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -129,6 +132,8 @@ _FASHION_MNIST = _idx_dataset(
         "Ankle boot",
     ),
 )
+# Decompressed, they have MNIST's names and sizes.
+_FASHION_MNIST = replace(_FASHION_MNIST_FILES, decompressed_anywhere=False)
 
 _SVHN_FILES = (
     DataFile("train_32x32.mat", 182040794, "e26dedcc434d2e4c54c9b2d4a06d8373"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -72,18 +74,20 @@ _SUBSET = 2_000
 
 
 def _validation_size(validation: float | int, samples: int) -> int:
-    if isinstance(validation, float):
-        if not 0 <= validation < 1:
-            raise InvalidArgument(
-                f"validation {validation} must be a fraction from 0 to below 1, "
-                f"or an int number of samples"
-            )
-        return round(validation * samples)
-    if not 0 <= validation < samples:
+    if isinstance(validation, numbers.Integral):
+        size = int(validation)
+    elif 0 <= validation < 1:
+        size = round(float(validation) * samples)
+    else:
+        raise InvalidArgument(
+            f"validation {validation} must be a fraction from 0 to below 1, or an int number of"
+            " samples"
+        )
+    if not 0 <= size < samples and samples:
         raise InvalidArgument(
             f"validation {validation} must leave some of the {samples} training samples"
         )
-    return validation
+    return size
 
 
 def _stratified(targets: Tensor, classes: int, size: int, seed: int) -> Tensor:

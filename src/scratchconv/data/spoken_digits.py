@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +105,20 @@ def bin_names() -> tuple[str, ...]:
     return tuple(f"{(k + 1) * RATE / (2 * BINS):g} Hz" for k in range(BINS))
 
 
+# What scipy raises of damaged headers: whatever they lead to.
+_OF_DAMAGED = (struct.error, ArithmeticError, NameError, MemoryError, TypeError)
+
+
 def _samples(path: Path) -> NDArray[np.float64]:
     from scipy.io import wavfile
 
     try:
-        rate, samples = wavfile.read(path)
-    except (ValueError, OSError, EOFError) as error:
+        with warnings.catch_warnings():
+            # scipy reads a file that ends too early with a warning, and one with further chunks.
+            warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
+            warnings.filterwarnings("ignore", category=wavfile.WavFileWarning, append=True)
+            rate, samples = wavfile.read(path)
+    except (ValueError, OSError, EOFError, *_OF_DAMAGED, wavfile.WavFileWarning) as error:
         raise DataError(f"{path} is no wav file that can be read: {error}") from None
     if rate != RATE or samples.ndim != 1 or not len(samples):
         raise DataError(

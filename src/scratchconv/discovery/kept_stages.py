@@ -98,7 +98,7 @@ class KeptStages:
         with contextlib.suppress(OSError):
             for name in self.names():
                 self._path(name).unlink()
-            whole_file.clear(self.folder)
+            whole_file.clear(self.folder, f"*{_ENDING}")
             self.folder.rmdir()
 
     def _path(self, name: str) -> Path:

@@ -115,6 +115,12 @@ def _heading(experiment: Experiment, lab: Lab) -> Heading:
 def _check_scale(options: LabOptions, scale: Scale) -> None:
     """Raise where the folder holds another scale's results: its index can be of one alone."""
     marked = options.out / SCALE_FILE
+    foreign = options.out / "index.html"
+    if not marked.is_file() and foreign.exists():
+        raise RunDirectoryError(
+            f"{foreign} is not of reproductions (no file {marked.name!r} beside it), and would be"
+            " replaced: choose another --out"
+        )
     if not marked.is_file() and any(options.out.glob(f"*/{FILE}")):
         raise RunDirectoryError(
             f"{options.out} holds records, and no file {marked.name!r} that says of which scale:"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import islice
 from multiprocessing import active_children, get_context
@@ -21,11 +21,12 @@ import torch
 
 from scratchconv.errors import Collapse, InvalidArgument, ScratchconvError
 from scratchconv.lab.records import RunRecord, own_settings, record_of, run_key
-from scratchconv.training import Progress, RunConfig, Stopped, load_run, train
+from scratchconv.training import Progress, RunConfig, Stopped, train
 from scratchconv.training.environment import describe_environment
 from scratchconv.training.epoch_log import epochs_done
 from scratchconv.training.interruption import serve_parent
 from scratchconv.training.precision import resolve_device
+from scratchconv.training.progress import Silent
 
 Measure = Callable[[Path, Path | None], dict[str, Any]]
 """Measures a finished run's weights: given its directory and the data folder, returns JSON.
@@ -62,11 +63,10 @@ def measure_name(measure: Measure) -> str:
 
 def run_job(job: Job, progress: Progress | None = None) -> RunRecord:
     """Train and measure. A run whose loss does not stay finite is a record with a `failure`."""
+    if (job.directory / "result.json").exists():
+        progress = None  # it is here to be measured: that it is finished need not be told
     try:
-        if (job.directory / "result.json").exists():  # it is here to be measured
-            run = load_run(job.directory)
-        else:
-            run = train(job.config, job.directory, resume=True, progress=progress)
+        run = train(job.config, job.directory, resume=True, progress=progress)
     except Collapse as collapse:
         return _failed(job.config, str(collapse))
     measured = {}
@@ -75,6 +75,22 @@ def run_job(job: Job, progress: Progress | None = None) -> RunRecord:
         measure: Measure = getattr(import_module(module), function)
         measured[name] = measure(job.directory, job.config.data_dir)
     return record_of(run, job.config, epochs=job.epochs, measured=measured)
+
+
+@dataclass
+class _Notes(Silent):
+    """Keeps what a run in another process would tell, each once."""
+
+    texts: dict[str, None] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+        self.texts.setdefault(text)
+
+
+def _run_noting(job: Job) -> tuple[RunRecord, list[str]]:
+    notes = _Notes()
+    return run_job(job, notes), list(notes.texts)
 
 
 def _failed(config: RunConfig, reason: str) -> RunRecord:
@@ -94,7 +110,7 @@ def run_jobs(
     the others have saved their state.
     """
     if cluster is not None:
-        yield from _on_cluster(jobs, cluster, threads=threads_for(at_once))
+        yield from _on_cluster(jobs, cluster, progress, threads=threads_for(at_once))
     elif at_once == 1 or len(jobs) == 1:
         for job in jobs:
             yield run_job(job, progress)
@@ -119,8 +135,8 @@ def _in_processes(jobs: Sequence[Job], at_once: int, progress: JobsProgress) -> 
     ) as pool:
         waiting = iter(jobs)
 
-        def begin(count: int) -> dict[Future[RunRecord], Job]:
-            return {pool.submit(run_job, job): job for job in islice(waiting, count)}
+        def begin(count: int) -> dict[Future[tuple[RunRecord, list[str]]], Job]:
+            return {pool.submit(_run_noting, job): job for job in islice(waiting, count)}
 
         # No more than are made at once: what waits in the pool cannot be called back, and would
         # begin when those before it were asked to stop.
@@ -129,8 +145,10 @@ def _in_processes(jobs: Sequence[Job], at_once: int, progress: JobsProgress) -> 
             done, _ = wait(running, timeout=_LOOK, return_when=FIRST_COMPLETED)
             for future in done:
                 del running[future]
-                record = future.result()
+                record, notes = future.result()
                 running |= begin(1)
+                for text in notes:
+                    progress.note(text)
                 yield record
             if not done:
                 looks = {run_key(job.config): job.directory for job in running.values()}
@@ -149,12 +167,13 @@ def _stopping_together(
     """After an error, Ctrl-C or SIGTERM no new run begins, and those under way save their state."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
+    others = {process.pid for process in active_children()}  # the caller's own
     try:
         with pool:
             try:
                 yield pool
             except BaseException:
-                if under_way := active_children():
+                if under_way := [p for p in active_children() if p.pid not in others]:
                     progress.note("stopping; runs under way save their state first")
                 for process in under_way:
                     process.terminate()  # train takes SIGTERM as a request to save and stop
@@ -176,7 +195,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _on_cluster(jobs: Sequence[Job], address: str, *, threads: int) -> Iterator[RunRecord]:
+def _on_cluster(
+    jobs: Sequence[Job], address: str, progress: JobsProgress, *, threads: int
+) -> Iterator[RunRecord]:
     try:
         import ray
     except ImportError:
@@ -189,11 +210,14 @@ def _on_cluster(jobs: Sequence[Job], address: str, *, threads: int) -> Iterator[
         left = [remote.remote(job, threads) for job in jobs]
         while left:
             done, left = ray.wait(left)
-            yield ray.get(done[0])
+            record, notes = ray.get(done[0])
+            for text in notes:
+                progress.note(text)
+            yield record
     finally:
         ray.shutdown()
 
 
-def _cluster_job(job: Job, threads: int) -> RunRecord:
+def _cluster_job(job: Job, threads: int) -> tuple[RunRecord, list[str]]:
     torch.set_num_threads(threads)
-    return run_job(job)
+    return _run_noting(job)

@@ -46,7 +46,7 @@ def save(checkpoint: Checkpoint, folder: Path, step: int) -> Path:
 
     Raises `RunDirectoryError` where the disk is full; the checkpoints before stay as they were.
     """
-    path = folder / f"{_stem(step)}.safetensors"
+    path = path_of(folder, step)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _sorted(checkpoint)}
     state = json.dumps(checkpoint.state)
     metadata = {"state": state, "state_sha256": _text_digest(state), "sha256": digest(tensors)}
@@ -102,6 +102,11 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps stands, or would."""
+    return folder / f"{_stem(step)}.safetensors"
+
+
 def paths(folder: Path) -> list[Path]:
     """The checkpoint files of a run, newest first."""
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
@@ -114,7 +119,7 @@ def clear(folder: Path, *, after: int) -> None:
     pass for the newest and push good ones out. What a killed process left half-written goes.
     """
     try:
-        whole_file.clear(folder)
+        whole_file.clear(folder, "step-*.safetensors")
         for begun in folder.glob(".tmp*"):  # by safetensors, which renames it to our partial
             begun.unlink(missing_ok=True)
         for path in paths(folder):

@@ -10,6 +10,7 @@ what form each layer had and how many of its units were screened (`sparse.Engine
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,10 +65,27 @@ def load_run(directory: Path | str) -> Run:
 
 
 def load_weights(directory: Path | str) -> dict[str, Tensor]:
-    """The model's `state_dict` from the newest checkpoint that is whole."""
-    found, _ = checkpoint.newest(Path(directory) / "checkpoints")
+    """The model's `state_dict`: of a finished run the last one, else the newest that is whole.
+
+    A damaged one that is passed over is told by a `UserWarning`. Raises `RunDirectoryError` where
+    there is none, and where that of a finished run is not whole: what `result.json` says is of it.
+    """
+    directory = Path(directory)
+    folder, result = directory / "checkpoints", directory / "result.json"
+    if result.is_file() and checkpoint.paths(folder):
+        last = checkpoint.path_of(folder, int(_read_json(result).get("steps", 0)))
+        try:
+            return checkpoint.load(last).part("model")
+        except RunDirectoryError as error:
+            raise RunDirectoryError(
+                f"{error}: restore it from a copy, or delete {result} and go on with --resume,"
+                " which trains from the checkpoint before it"
+            ) from error
+    found, damaged = checkpoint.newest(folder)
     if found is None:
         raise RunDirectoryError(f"{directory} holds no checkpoint")
+    for line in damaged:
+        warnings.warn(f"{line}; these are the weights of the one before it", stacklevel=2)
     return found.part("model")
 
 
@@ -100,7 +118,7 @@ def create(directory: Path) -> None:
 def clear(directory: Path) -> None:
     """Delete what a process that was killed left half-written beside the run's files."""
     try:
-        whole_file.clear(directory)
+        whole_file.clear(directory, "*.json", "*.jsonl")
     except OSError as error:
         raise checkpoint.cannot_write(directory, error) from error
 
@@ -175,7 +193,10 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
             epochs.append(read_epoch(line))
         except ValueError as error:
             if number < len(lines):
-                raise RunDirectoryError(f"{path}, line {number} is damaged ({error})") from error
+                raise RunDirectoryError(
+                    f"{path}, line {number} is damaged ({error}): restore it from a copy, or start"
+                    " over with another --out"
+                ) from error
     return epochs
 
 

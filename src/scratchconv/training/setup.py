@@ -30,11 +30,12 @@ class Setup:
     """What a run works with.
 
     `lam` and `lam_first` are those in force, after scaling. `fixed_layers` hold their connections
-    alone.
+    alone. `data_digest` is that of the whole dataset.
     """
 
     config: RunConfig
     dataset: data.Dataset
+    data_digest: str
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -101,6 +102,7 @@ class Setup:
             "lam": self.lam,
             "lam_first": self.lam_first,
             "steps": self.steps,
+            "data_digest": self.data_digest,
             "kept": self.pruning.kept if self.pruning is not None else None,
             "switch_at": self._switch_at(),
             "fixed_layers": self.fixed_layers,
@@ -194,6 +196,7 @@ def prepare(config: RunConfig, *, before: Mapping[str, Any] | None = None) -> Se
     return Setup(
         config=config,
         dataset=dataset,
+        data_digest=dataset.digest(),
         model=model,
         optimizer=optimizer,
         scaler=gradient_scaler(precision, device),

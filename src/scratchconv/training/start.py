@@ -70,6 +70,9 @@ def _train(config: RunConfig, out: Path, resume: bool, progress: Progress, deadl
         if before is not None and before.result is not None:
             return _finished_already(before, progress)
         started = now = _now()
+        if before is not None:
+            _check_data(setup, before)
+        run_directory.clear(out)
         if before is None:
             position = Position()
             run_directory.write_config(out, config.identity(), setup.resolved(), started)
@@ -138,12 +141,27 @@ def _check_same(config: RunConfig, before: Run) -> None:
     had["engine"] = before.config.get("engine", "torch")
     asked["connections-from"] = _connections_asked(config, before)
     had["connections-from"] = _connections_had(before)
+    unknown = sorted(before.config.keys() - asked.keys() - {"connections_from"})
+    if unknown:
+        raise RunDirectoryError(
+            f"{before.directory} was begun with {', '.join(unknown)}, which this version does not"
+            " know: go on with the version that began it, or choose another --out"
+        )
     different = [name for name in asked if asked[name] != had[name]]
     if different:
         listed = ", ".join(f"{name} {had[name]!r} → {asked[name]!r}" for name in different)
         raise RunDirectoryError(
             f"{before.directory} holds another run ({listed}): resume it with its own settings,"
             " or choose another --out"
+        )
+
+
+def _check_data(setup: Setup, before: Run) -> None:
+    had = before.resolved.get("data_digest")
+    if had not in (None, setup.data_digest):
+        raise RunDirectoryError(
+            f"{before.directory} was begun on other data of the name {setup.config.data}: give the"
+            " --data-dir that it had, or choose another --out"
         )
 
 
@@ -169,12 +187,13 @@ def _go_on(setup: Setup, out: Path, progress: Progress) -> Position:
     for line in damaged:
         progress.note(f"{line}; going back to the checkpoint before it")
     position = Position()
+    if found is None and run_directory.read_metrics(out):
+        progress.note(f"{folder} holds no checkpoint: the run begins anew")
     if found is not None:
         position = restore(setup, found)
         if changed := rounding_changed(found, setup.device):
             progress.note(f"{changed}: last digits may differ from those of a run in one go")
     checkpoint.clear(folder, after=position.epoch * len(setup.training) + position.step)
-    run_directory.clear(out)
     every, epochs = setup.config.record_every, setup.config.epochs
     keep_epochs(out, position.epoch, every=every, epochs=epochs)
     run_directory.keep_engine_record(out, position.epoch * len(setup.training) + position.step)
