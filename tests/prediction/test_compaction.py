@@ -190,6 +190,8 @@ def with_a_forward_of_its_own() -> nn.Linear:
     ("model", "message"),
     [
         (CalledTwice(nn.Linear(2, 2)), "CalledTwice"),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), "'1' has no shape yet"),
+        (nn.Sequential(nn.Linear(2, 2, device="meta")), "on the meta device"),
         (nn.Sequential(with_a_forward_of_its_own()), "'0' is a Linear"),
         (models.build("s-conv", image=(3, 8, 8), alpha=1), "'conv1' is a Conv2d"),
         (models.build("resnet18", image=(3, 8, 8), alpha=1), "'stem' is a Conv2d"),

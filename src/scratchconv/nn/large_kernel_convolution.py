@@ -17,7 +17,8 @@ class LargeKernelConv2d(nn.Conv2d):
     The gradient of the weight is itself a convolution: of the inputs with the gradient of the
     output, samples and channels exchanged. On a CPU, PyTorch computes that several times as fast
     as what it takes for this gradient, which is made for small kernels. The same sums in another
-    order; elsewhere and under autocast it is PyTorch's own, and it has one derivative only.
+    order; elsewhere and under autocast it is PyTorch's own. It has one derivative only, and
+    torch.func cannot transform it.
 
     Shapes and parameters as of `nn.Conv2d(in_channels, out_channels, kernel_size)`.
     """

@@ -30,7 +30,7 @@ class LocallyConnected2d(nn.Module):
 
     Weights and bias start uniform in ±1/√(in_channels · kernel height · kernel width), as those of
     `nn.Conv2d` do. Under autocast the products run in its precision. Gradients are exact;
-    gradients of gradients are not offered.
+    gradients of gradients, and transforms of torch.func, are not offered.
 
     Args:
         in_channels, out_channels: channels before and after.

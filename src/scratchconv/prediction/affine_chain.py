@@ -63,6 +63,11 @@ def affine_chain(model: nn.Module) -> AffineChain:
 
 def _applied_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The modules that `module` applies one after the other."""
+    if any(map(nn.parameter.is_lazy, module.parameters(recurse=False))):
+        raise InvalidArgument(
+            f"module {name or type(module).__name__!r} has no shape yet: run the model on a sample"
+            " first"
+        )
     if module._forward_hooks or module._forward_pre_hooks:
         raise InvalidArgument(
             f"module {name or type(module).__name__!r} has forward hooks, which may change what it"
@@ -231,6 +236,8 @@ class _Reader:
 
 def _numpy(parameter: torch.Tensor) -> NDArray[Any]:
     """float64 as it is, everything else as float32 (exactly)."""
+    if parameter.is_meta:
+        raise InvalidArgument("the model is on the meta device: it has no weights to compact")
     kind = torch.float64 if parameter.dtype == torch.float64 else torch.float32
     array: NDArray[Any] = parameter.detach().to("cpu", kind).numpy()
     return array
