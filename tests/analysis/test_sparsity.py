@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import weight_norm as old_weight_norm
 from torch.nn.utils.parametrize import ParametrizationList
 
 from scratchconv.analysis import LayerSparsity, sparsity
@@ -51,6 +52,20 @@ def test_counts_what_is_regularised(model):
     regularised = sum(p.numel() for p in convolution["params"] + others["params"])
     assert sum(layer.size for layer in sparsity(model)) == regularised - beside
     assert len({layer.name for layer in sparsity(model)}) == len(sparsity(model))
+
+
+def test_other_weights_that_are_computed_count_as_what_comes_out():
+    attention = nn.MultiheadAttention(8, 2)
+    prune.l1_unstructured(attention, "in_proj_weight", amount=100)
+    pruned, whole = sparsity(attention)
+    assert (pruned.name, pruned.nonzero, pruned.size) == ("in_proj_weight", 92, 192)
+    assert (whole.name, whole.nonzero) == ("out_proj", 64)
+    for weight_norm in (parametrizations.weight_norm, old_weight_norm):
+        layer = weight_norm(nn.LSTM(4, 5), "weight_hh_l0")
+        assert {one.name: one.size for one in sparsity(layer)} == {
+            "weight_ih_l0": 80,
+            "weight_hh_l0": 100,
+        }
 
 
 def test_what_pruning_left_counts_once():

@@ -170,6 +170,16 @@ def test_a_file_beside_them_that_has_one_of_their_names_is_left_alone(tmp_path, 
     assert (folder / "numbers.bin").read_bytes() == content
 
 
+def test_one_damaged_file_beside_whole_ones_is_named(tmp_path, server):
+    registry, content = one_file(server)
+    whole = registry["numbers"].files[0]
+    registry["numbers"] = replace(registry["numbers"], files=(whole, replace(whole, path="more")))
+    (tmp_path / "numbers.bin").write_bytes(content)
+    (tmp_path / "more").write_bytes(content[:-1])
+    with pytest.raises(DataError, match=r"more is not the published file .* --overwrite"):
+        data.fetch("numbers", tmp_path, registry=registry)
+
+
 def test_files_of_a_dataset_with_the_same_names_are_not_taken_for_this_one(tmp_path, server):
     registry, content = one_file(server)
     other = replace(

@@ -70,6 +70,12 @@ def test_regression_is_split_at_random():
     assert torch.equal(values, dataset.train.targets.sort().values)
 
 
+@pytest.mark.parametrize("validation", [5, -3])
+def test_of_no_samples_none_can_be_set_aside(validation):
+    with pytest.raises(InvalidArgument, match="must leave some of the 0"):
+        split(numbered([], 2), validation)
+
+
 def test_sizes_may_be_numpys():
     dataset = numbered([0, 1] * 10, 2)
     for validation, size in ((np.float32(0.5), 10), (np.int64(4), 4)):

@@ -80,7 +80,7 @@ def test_damaged_recordings_are_named_and_further_chunks_are_passed_over(tmp_pat
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="Reached EOF"):
         load_spoken_digits(tmp_path)
-    more = whole[:36] + b"LIST" + (4).to_bytes(4, "little") + b"abcd" + whole[36:]
+    more = whole[:36] + b"junk" + (4).to_bytes(4, "little") + b"abcd" + whole[36:]
     path.write_bytes(more[:4] + (len(more) - 8).to_bytes(4, "little") + more[8:])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

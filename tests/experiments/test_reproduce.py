@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from scratchconv.experiments.catalogue import EXPERIMENTS
 from scratchconv.experiments.neyshabur import table2
 from scratchconv.experiments.reproduce import SCALE_FILE, reproduce
 from scratchconv.experiments.trials import trials
-from scratchconv.lab import LabOptions, RunRecord, read_records
+from scratchconv.lab import Lab, LabOptions, RunRecord, read_records
 from scratchconv.lab.records import FILE
+from scratchconv.lab.scales import SMOKE
 
 
 def reproduced(out: Path, name: str = "table2", scale: str = "smoke", **options: object) -> Path:
@@ -67,16 +70,27 @@ def test_what_was_tried_is_listed(made):
         assert "rate 0.1, λ first" in line
 
 
-def test_a_trial_that_failed_comes_last():
-    def trial(lam: float, **result: float) -> RunRecord:
+def test_a_trial_that_failed_comes_last_and_another_score_is_told(tmp_path):
+    lab = Lab("tree", SMOKE, LabOptions(tmp_path))
+    for lam, loss in ((1.0, None), (0.1, 0.25), (0.2, 0.2)):
         config = {"model": "tree-fc", "method": "lasso", "lam": lam, "skip_test": True}
-        failure = "" if result else "the loss is infinite"
-        return RunRecord(f"{lam}", config, {}, result, failure=failure)
-
-    table = trials([trial(1.0), trial(0.1, validation_loss=0.25), trial(0.2, validation_loss=0.2)])
+        result = {} if loss is None else {"validation_loss": loss}
+        failure = "the loss is infinite" if loss is None else ""
+        lab.used[f"{lam}"] = RunRecord(f"{lam}", config, {}, result, failure=failure)
+        lab.tried[f"{lam}", ""] = -(math.inf if loss is None else loss)
+    result = {"validation_accuracy": 0.7}
+    lab.used["cut"] = RunRecord("cut", {"model": "s-fc", "method": "sgd", "epochs": 3}, {}, result)
+    lab.used["long"] = replace(lab.used["cut"], config={**lab.used["cut"].config, "epochs": 20})
+    lab.tried |= {("cut", ""): 70.0, ("cut", "after cutting"): 40.0, ("long", ""): 70.0}
+    table = trials(lab)
     assert table is not None
-    assert [row[-1] for row in table.rows] == ["loss 0.2", "loss 0.25", "–"]
-    assert trials([RunRecord("k", {}, {}, {"test_accuracy": 0.5})]) is None
+    assert [(row[3], row[-1]) for row in table.rows if row[0] == "S-FC"] == [
+        ("3", "70.00 %"),
+        ("3", "40.00 % after cutting"),
+        ("20", "70.00 %"),
+    ]
+    assert [row[-1] for row in table.rows if row[0] != "S-FC"] == ["loss 0.2", "loss 0.25", "–"]
+    assert trials(Lab("none", SMOKE, LabOptions(tmp_path))) is None
 
 
 def test_records_that_do_not_tell_their_scale_are_left_alone(made, tmp_path):

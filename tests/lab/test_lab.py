@@ -20,7 +20,15 @@ from scratchconv.lab import Lab, LabOptions, jobs, read_records, run_key
 from scratchconv.lab import lab as lab_module
 from scratchconv.lab.records import FILE, write_records
 from scratchconv.lab.scales import LAPTOP, SCALES, SMOKE, find_scale
-from scratchconv.training import RunConfig, Silent, Stopped, checkpoint, load_run, train
+from scratchconv.training import (
+    RunConfig,
+    Silent,
+    Stopped,
+    checkpoint,
+    environment,
+    load_run,
+    train,
+)
 
 
 class Told:
@@ -164,11 +172,11 @@ def test_what_was_measured_on_another_run_is_not_taken_for_this_one(tmp_path, ot
 
 
 def test_runs_of_another_commit_are_told_of_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "commit", lambda: "ba9876543210")
     made = new_lab(tmp_path)
     config = made.config("s-fc", "cifar10")
     made.train({"a": config})
-    (before,) = made.used.values()
-    monkeypatch.setattr(lab_module, "commit", lambda: before.commit)
+    monkeypatch.setattr(lab_module, "commit", lambda: "ba9876543210")
     same = new_lab(tmp_path)
     same.train({"a": config})
     assert same.progress.notes == []
@@ -176,7 +184,7 @@ def test_runs_of_another_commit_are_told_of_once(tmp_path, monkeypatch):
     later = new_lab(tmp_path, "second")
     for name in ("a", "b"):
         later.train({name: config})
-    expected = f"made at commit {before.commit}, this is 0123456789ab"
+    expected = "made at commit ba9876543210, this is 0123456789ab"
     assert [expected in note for note in later.progress.notes] == [True]
     redrawn = new_lab(tmp_path, redraw=True)
     redrawn.train({"a": config})
@@ -449,6 +457,7 @@ def test_two_runs_of_one_name_are_not_mixed_up(tmp_path):
 
 class _Record:
     def __init__(self, score):
+        self.key = str(score)
         self.failure = "" if score is not None else "the loss is infinite"
         self.result = {"validation_accuracy": score}
 

@@ -33,6 +33,12 @@ def test_the_time_of_all_runs_counts_their_threads_and_their_trials():
     said = provenance([timed(3600, 2), timed(600, 1, skip_test=True)])
     assert said.startswith("1\xa0run of 1\xa0seed and 1\xa0trial on validation data; last epoch.")
     assert said.endswith("2\xa0h 10\xa0min of a core by the clock, pauses included.")
+    on_gpu = timed(7200, 16)
+    on_gpu.result["environment"]["hardware"]["gpu"] = "H200"
+    assert "; 2\xa0h 00\xa0min of a GPU by the clock" in provenance([on_gpu])
+    assert "1\xa0h 00\xa0min of a core and 2\xa0h 00\xa0min of a GPU" in provenance(
+        [on_gpu, timed(3600, 1)]
+    )
 
 
 def test_of_many_values_the_first_and_the_last_are_said():

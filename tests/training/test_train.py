@@ -180,6 +180,10 @@ def test_damaged_weights_of_a_finished_run_are_no_others(finished, tmp_path):
     last.write_bytes(content)
     with pytest.raises(RunDirectoryError, match=rf"{last.name} is damaged.* delete .*result.json"):
         load_model(out)
+    before.with_suffix(".safetensors").rename(before)
+    with pytest.raises(RunDirectoryError, match="or make the run anew in another --out"):
+        load_model(out)
+    before.rename(before.with_suffix(".safetensors"))
     (out / "result.json").unlink()  # one that is not finished has the weights of the one before
     with pytest.warns(UserWarning, match=rf"{last.name} is damaged.* of the one before it"):
         load_weights(out)
@@ -203,9 +207,9 @@ def test_a_run_is_not_gone_on_with_on_other_data(tmp_path, monkeypatch):
         train(config, out, progress=StopAt(1))
     written = (out / "config.json").read_text()
     digits = data.load("digits")
-    inputs = digits.train.inputs.clone()
+    inputs = digits.test.inputs.clone()
     inputs[-1, -1, -1, -1] ^= 1
-    other = replace(digits, train=replace(digits.train, inputs=inputs))
+    other = replace(digits, test=replace(digits.test, inputs=inputs))
     with monkeypatch.context() as patch:
         patch.setattr(data, "load", lambda name, folder: other)
         with pytest.raises(RunDirectoryError, match="begun on other data of the name digits"):

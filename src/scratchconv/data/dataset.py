@@ -55,14 +55,14 @@ class Dataset:
     std: tuple[float, ...]
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that stand for the training samples and their targets.
+        """Sixteen hexadecimal digits that stand for all samples and their targets.
 
-        Inputs count where they are bytes: numbers that were computed, such as the tree's, may
-        differ in their last digits between machines.
+        Of floating-point numbers only how many there are: those that were computed, such as the
+        tree's, may differ in their last digits between machines.
         """
         total = hashlib.blake2b(digest_size=8)
-        parts = [self.train.inputs, self.train.targets]
-        for part in parts:
+        train, test = self.train, self.test
+        for part in (train.inputs, train.targets, test.inputs, test.targets):
             total.update(f"{part.dtype} {tuple(part.shape)}".encode())
             if not part.is_floating_point():
                 total.update(part.contiguous().numpy().data)

@@ -76,13 +76,13 @@ def fetch(
 def _folder(source: Published, root: Path, registry: Mapping[str, Published]) -> Path:
     """Where the dataset's files are, or are to be.
 
-    That is a folder of its own where the user's has something else under one of their names.
+    That is a folder of its own where the user's has but something else under their names.
     """
     found, own = find_folder(source, root, registry), root / source.folders[0]
     if found is None:
         return own
-    foreign = found == root and any(one.status == "damaged" for one in states(source, found))
-    return own if foreign else found
+    there = {one.status for one in states(source, found)} - {"missing"}
+    return own if found == root and there == {"damaged"} else found
 
 
 def _missing_or_damaged(source: Published, folder: Path, overwrite: bool) -> list[DataFile]:

@@ -83,7 +83,7 @@ def _validation_size(validation: float | int, samples: int) -> int:
             f"validation {validation} must be a fraction from 0 to below 1, or an int number of"
             " samples"
         )
-    if not 0 <= size < samples and samples:
+    if size and not 0 <= size < samples:
         raise InvalidArgument(
             f"validation {validation} must leave some of the {samples} training samples"
         )

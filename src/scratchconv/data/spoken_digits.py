@@ -115,8 +115,8 @@ def _samples(path: Path) -> NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
             # scipy reads a file that ends too early with a warning, and one with further chunks.
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)
             warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
-            warnings.filterwarnings("ignore", category=wavfile.WavFileWarning, append=True)
             rate, samples = wavfile.read(path)
     except (ValueError, OSError, EOFError, *_OF_DAMAGED, wavfile.WavFileWarning) as error:
         raise DataError(f"{path} is no wav file that can be read: {error}") from None

@@ -115,16 +115,16 @@ def _heading(experiment: Experiment, lab: Lab) -> Heading:
 def _check_scale(options: LabOptions, scale: Scale) -> None:
     """Raise where the folder holds another scale's results: its index can be of one alone."""
     marked = options.out / SCALE_FILE
+    if not marked.is_file() and any(options.out.glob(f"*/{FILE}")):
+        raise RunDirectoryError(
+            f"{options.out} holds records, and no file {marked.name!r} that says of which scale:"
+            f" write its name into {marked}, or choose another --out"
+        )
     foreign = options.out / "index.html"
     if not marked.is_file() and foreign.exists():
         raise RunDirectoryError(
             f"{foreign} is not of reproductions (no file {marked.name!r} beside it), and would be"
             " replaced: choose another --out"
-        )
-    if not marked.is_file() and any(options.out.glob(f"*/{FILE}")):
-        raise RunDirectoryError(
-            f"{options.out} holds records, and no file {marked.name!r} that says of which scale:"
-            f" write its name into {marked}, or choose another --out"
         )
     if not marked.is_file() or list(options.out.iterdir()) == [marked]:
         return  # marked, then refused before its first run: it holds nothing of that scale
@@ -149,7 +149,7 @@ def draw(
 
 def _with_trials(outcome: Outcome, lab: Lab) -> Outcome:
     """What settings were chosen from, at the end of what an experiment shows."""
-    tried = trials(lab.used.values())
+    tried = trials(lab)
     return outcome if tried is None else replace(outcome, exhibits=(*outcome.exhibits, tried))
 
 

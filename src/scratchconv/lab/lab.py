@@ -7,7 +7,7 @@ another, is the lab's business.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -64,6 +64,7 @@ class Lab:
         scale: sizes, lengths and seeds.
         folder: where the experiment's records and exhibits go.
         used: records of all runs asked for so far, by key.
+        tried: the scores of all trials that `choose` compared, by key and what the score is of.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Lab:
         self.datasets = tuple(datasets)
         self.progress = progress or LabProgress()
         self.used: dict[str, RunRecord] = {}
+        self.tried: dict[tuple[str, str], float] = {}
         self._told: set[str] = set()
         files = _records_under(options.out)
         self._kept = files.get(self.folder / FILE, {})
@@ -172,13 +174,12 @@ class Lab:
     def _tell_commits(self, reused: Iterable[RunRecord]) -> None:
         """Say which commits runs that are reused were made at, where that is not this one."""
         here = commit()
-        others = Counter(record.commit for record in reused)
-        for there, count in others.items():
+        for there in dict.fromkeys(record.commit for record in reused):
             if here and there and there != here and there not in self._told:
                 self._told.add(there)
                 self.progress.note(
-                    f"{plural(count, 'run')} reused here {'was' if count == 1 else 'were'} made at"
-                    f" commit {there}, this is {here}: another --out makes them anew"
+                    f"runs that are reused were made at commit {there}, this is {here}: another"
+                    " --out makes them anew"
                 )
 
     def write(self) -> None:
@@ -210,16 +211,18 @@ class Lab:
         *,
         measure: Measure | None = None,
         score: Callable[[RunRecord], float] | None = None,
+        scored: str = "",
     ) -> dict[Name, RunConfig]:
         """Of the candidates under each name, the one of the highest `score`.
 
-        That is the validation accuracy (regression: the lowest loss) unless said; `measure` as for
-        `train`. All trials under all names are made side by side, each with the scale's
-        `search_seed` and without a look at the test data; what is returned has the first seed that
-        is compared, and looks at it. A single candidate is not tried. Runs whose loss did not stay
-        finite are out; raises `ScratchconvError` where none is left.
+        That is the validation accuracy (regression: the lowest loss) unless said; `scored` says in
+        a few words what another accuracy, in percent, is of; `measure` as for `train`. All trials
+        under all names are made side by side, each with the scale's `search_seed` and without a
+        look at the test data; what is returned has the first seed that is compared, and looks at
+        it. A single candidate is not tried. Runs whose loss did not stay finite are out; raises
+        `ScratchconvError` where none is left.
         """
-        score = score or _validation_score
+        score = score or validation_score
         trials = {
             name: {
                 f"trial {number} of {len(tried)}, {_named(config)}": replace(
@@ -239,6 +242,8 @@ class Lab:
                     f" {_named(candidates[name][0])}"
                 )
             best[name] = max(scores, key=lambda i: scores[i])
+            self.tried |= {(records[i].key, scored): scores[i] for i in scores}
+            self.tried |= {(of.key, scored): -math.inf for of in records if of.failure}
         return {
             name: replace(tried[best[name]], seed=self.scale.seeds[0])
             for name, tried in candidates.items()
@@ -307,7 +312,8 @@ def _complete(record: RunRecord, measures: Sequence[str], epochs: bool) -> bool:
     return all(name in record.measured for name in measures) and bool(record.epochs or not epochs)
 
 
-def _validation_score(record: RunRecord) -> float:
+def validation_score(record: RunRecord) -> float:
+    """Accuracy on validation data in percent; of regression the loss, negative."""
     if record.result.get("validation_accuracy") is not None:
         return record.accuracy("validation")
     return -record.loss("validation")

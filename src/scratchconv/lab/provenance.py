@@ -88,7 +88,11 @@ def provenance(records: Sequence[RunRecord]) -> str:
     torch = _listed(f"torch {e.get('versions', {}).get('torch')}" for e in environments)
     version = _listed(f"scratchconv {e.get('version')}" for e in environments)
     commits = _listed(str(e.get("commit")) for e in environments)
-    spent = duration(sum(record.core_seconds for record in made))
+    on_gpu = [record for record in made if record.gpu]
+    on_cores = sum(record.core_seconds for record in made if not record.gpu)
+    spent = [f"{duration(on_cores)} of a core"] if on_cores or not on_gpu else []
+    if on_gpu:
+        spent.append(f"{duration(sum(record.seconds for record in on_gpu))} of a GPU")
     precision = _listed(str(record.resolved.get("precision")) for record in made)
     trials = sum(bool(record.setting("skip_test")) for record in made)
     seeds = {record.setting("seed") for record in made if not record.setting("skip_test")}
@@ -97,7 +101,7 @@ def provenance(records: Sequence[RunRecord]) -> str:
     return (
         f"{plural(len(made) - trials, 'run')} of {plural(len(seeds), 'seed')}{searched}; last"
         f" epoch. {machines}, {threads} thread{'' if threads == '1' else 's'} a run; {version},"
-        f" {torch}, {precision}; commit {commits}; {spent} of a core by the clock, pauses included."
+        f" {torch}, {precision}; commit {commits}; {listed(spent)} by the clock, pauses included."
         + (f" {plural(failed, 'run')} ended without a finite loss." if failed else "")
     )
 

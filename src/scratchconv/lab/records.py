@@ -92,10 +92,21 @@ class RunRecord:
         return None if started is None else str(started)
 
     @property
+    def gpu(self) -> str | None:
+        """The GPU that the run was trained on, if it was on one."""
+        gpu = self.result.get("environment", {}).get("hardware", {}).get("gpu")
+        return None if gpu is None else str(gpu)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training."""
+        return float(self.result.get("seconds", 0.0))
+
+    @property
     def core_seconds(self) -> float:
         """Seconds of training times the threads it had."""
         hardware = self.result.get("environment", {}).get("hardware", {})
-        return float(self.result.get("seconds", 0.0)) * int(hardware.get("threads", 1))
+        return self.seconds * int(hardware.get("threads", 1))
 
 
 def run_key(config: RunConfig) -> str:

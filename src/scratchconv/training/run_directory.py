@@ -77,16 +77,27 @@ def load_weights(directory: Path | str) -> dict[str, Tensor]:
         try:
             return checkpoint.load(last).part("model")
         except RunDirectoryError as error:
-            raise RunDirectoryError(
-                f"{error}: restore it from a copy, or delete {result} and go on with --resume,"
-                " which trains from the checkpoint before it"
-            ) from error
+            remedy = "restore it from a copy, or make the run anew in another --out"
+            if any(_is_whole(path) for path in checkpoint.paths(folder) if path != last):
+                remedy = (
+                    f"restore it from a copy, or delete {result} and go on with --resume, which"
+                    " trains from the checkpoint before it"
+                )
+            raise RunDirectoryError(f"{error}: {remedy}") from error
     found, damaged = checkpoint.newest(folder)
     if found is None:
         raise RunDirectoryError(f"{directory} holds no checkpoint")
     for line in damaged:
         warnings.warn(f"{line}; these are the weights of the one before it", stacklevel=2)
     return found.part("model")
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        checkpoint.load(path)
+    except RunDirectoryError:
+        return False
+    return True
 
 
 @contextmanager

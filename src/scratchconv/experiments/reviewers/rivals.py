@@ -112,7 +112,8 @@ def reproduce(lab: Lab) -> Outcome:
     penalised = lab.choose(
         to_cut,
         measure=accuracy_after_cutting,
-        score=lambda record: float(_after_cut(record, density)["validation_accuracy"]),
+        score=lambda record: 100 * float(_after_cut(record, density)["validation_accuracy"]),
+        scored="after cutting",
     )
     tried |= to_prune | to_cut
     chosen |= pruned | penalised
