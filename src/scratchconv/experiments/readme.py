@@ -39,8 +39,8 @@ def _between(name: str, readme: str, table: str) -> str:
 
 
 def overview_pages(results: Path) -> list[Path]:
-    """Where the overview of each scale stands."""
-    return [results / name / "README.md" for name in SCALES if (results / name).is_dir()]
+    """Where the overview of each scale stands that has a page."""
+    return [results / name / "README.md" for name in SCALES if any(results.glob(f"{name}/*/*.md"))]
 
 
 def main(readme: Path = Path("README.md"), results: Path = Path("results")) -> None:
