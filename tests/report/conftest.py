@@ -163,6 +163,7 @@ def write_run(
             seed,
             sparse and fully,
             settings["permute"],
+            88 * done,
         )
     if done == epochs:
         locality = {
@@ -227,6 +228,7 @@ def _write_checkpoint(
     seed: int,
     sparse: bool,
     permute: int | None,
+    step: int,
 ) -> None:
     network = models.build(model, image=image, classes=classes, alpha=alpha, seed=seed)
     state = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -238,7 +240,7 @@ def _write_checkpoint(
             true = true[:, :, data.pixel_permutation(image, permute)]
         state[f"model.{first}.weight"] = true.flatten(1)
     (directory / "checkpoints").mkdir()
-    checkpoint.save(checkpoint.Checkpoint(state), directory / "checkpoints", 88)
+    checkpoint.save(checkpoint.Checkpoint(state), directory / "checkpoints", step)
 
 
 @pytest.fixture
