@@ -7,6 +7,7 @@ import pytest
 from scratchconv.experiments.catalogue import PAGES
 from scratchconv.experiments.reproduce import draw
 from scratchconv.lab import Table
+from scratchconv.lab.pages import made
 from scratchconv.lab.scales import find_scale
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -22,8 +23,8 @@ DRAWN = [
 def test_committed_tables_are_those_of_the_records(scale: str, name: str) -> None:
     text = (RESULTS / scale / name / f"{name}.md").read_text(encoding="utf-8")
     experiment = PAGES[name]
-    _, flag, rest = text.partition("--datasets ")
-    datasets = rest.partition(" --")[0].split() if flag else experiment.datasets
+    (item,) = made(RESULTS / scale, [name])
+    datasets = item.datasets or experiment.datasets
     outcome, _ = draw(experiment, find_scale(scale), RESULTS / scale, datasets)
     remedy = f"make it anew: scratchconv reproduce … --scale {scale} --out results/{scale} --redraw"
     for sentence in outcome.sentences:

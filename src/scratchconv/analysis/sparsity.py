@@ -55,9 +55,7 @@ def _counts(name: str, module: nn.Module) -> Iterator[LayerSparsity]:
     if has_weight(module):
         yield _layer_sparsity(name, module)
     for own, weight in other_weights(module).items():
-        living = _nonzeros_per_unit(weight.detach().flatten(1))
-        nonzero = int(living.sum(dtype=torch.int64))
-        yield _counted(f"{name}.{own}".lstrip("."), living, nonzero, weight.numel())
+        yield _of_rows(f"{name}.{own}".lstrip("."), weight.detach().flatten(1))
 
 
 def _layer_sparsity(name: str, module: nn.Module) -> LayerSparsity:
@@ -71,12 +69,15 @@ def _layer_sparsity(name: str, module: nn.Module) -> LayerSparsity:
         nonzero = int(torch.count_nonzero(weight))
         seen = weight.masked_fill(~module.support(), 0)
         living = _nonzeros_per_unit(seen.flatten(0, 2).flatten(1))
-    else:
-        if isinstance(module, _ConvTransposeNd):  # (in, out / groups, …)
-            weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
-        living = _nonzeros_per_unit(weight.flatten(1))
-        nonzero = int(living.sum(dtype=torch.int64))
-    return _counted(name, living, nonzero, weight.numel())
+        return _counted(name, living, nonzero, weight.numel())
+    if isinstance(module, _ConvTransposeNd):  # (in, out / groups, …)
+        weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return _of_rows(name, weight.flatten(1))
+
+
+def _of_rows(name: str, rows: Tensor) -> LayerSparsity:
+    living = _nonzeros_per_unit(rows)
+    return _counted(name, living, int(living.sum(dtype=torch.int64)), rows.numel())
 
 
 def _counted(name: str, living: Tensor, nonzero: int, size: int) -> LayerSparsity:

@@ -63,6 +63,8 @@ def _idx_dataset(
     mirrors: tuple[str, ...],
     sizes_and_md5s: tuple[tuple[int, str], ...],
     classes: tuple[str, ...],
+    *,
+    decompressed_anywhere: bool = True,
 ) -> Published:
     """MNIST, or what has its shape, sizes and names of files."""
     names = tuple(
@@ -90,6 +92,7 @@ def _idx_dataset(
         test_size=10000,
         image=(1, 28, 28),
         classes=classes,
+        decompressed_anywhere=decompressed_anywhere,
     )
 
 
@@ -107,7 +110,7 @@ _MNIST = _idx_dataset(
     ),
     _DIGIT_NAMES,
 )
-_FASHION_MNIST_FILES = _idx_dataset(
+_FASHION_MNIST = _idx_dataset(
     "FashionMNIST/raw",
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -131,9 +134,8 @@ _FASHION_MNIST_FILES = _idx_dataset(
         "Bag",
         "Ankle boot",
     ),
+    decompressed_anywhere=False,  # they have MNIST's names and sizes
 )
-# Decompressed, they have MNIST's names and sizes.
-_FASHION_MNIST = replace(_FASHION_MNIST_FILES, decompressed_anywhere=False)
 
 _SVHN_FILES = (
     DataFile("train_32x32.mat", 182040794, "e26dedcc434d2e4c54c9b2d4a06d8373"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from scratchconv.experiments.catalogue import PAGES
-from scratchconv.experiments.experiment import Experiment
 from scratchconv.lab.pages import made
 from scratchconv.lab.scales import find_scale
 from scratchconv.report.wording import listed
@@ -22,22 +21,13 @@ def overview(folder: Path) -> str:
     for item in entries:
         lines += ["", f"## [{item.title}]({item.name}/{item.name}.md)", "", item.source, ""]
         lines += [f"- {sentence}" for sentence in item.sentences]
-    there = {item.name for item in entries}
-    whole = [name for name in PAGES if name not in there]
-    parts = [
-        f"`{name}`: {listed(lacking)}"
-        for name in PAGES
-        if name in there and (lacking := _datasets_not_made(folder, PAGES[name]))
-    ]
+    whole = [name for name in PAGES if name not in {item.name for item in entries}]
+    parts = []
+    for item in entries:
+        lacking = [d for d in PAGES[item.name].datasets if item.datasets and d not in item.datasets]
+        parts += [f"`{item.name}`: {listed(lacking)}"] if lacking else []
     if whole or parts:
         lines += ["", "## Not made", ""]
     lines += [f"- Items: {', '.join(f'`{name}`' for name in whole)}."] if whole else []
     lines += [f"- Datasets: {'; '.join(parts)}."] if parts else []
     return "\n".join([*lines, ""])
-
-
-def _datasets_not_made(folder: Path, experiment: Experiment) -> list[str]:
-    text = (folder / experiment.name / f"{experiment.name}.md").read_text(encoding="utf-8")
-    _, fewer, rest = text.partition("--datasets ")
-    kept = rest.partition(" --")[0].split() if fewer else experiment.datasets
-    return [name for name in experiment.datasets if name not in kept]

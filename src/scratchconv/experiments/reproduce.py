@@ -115,18 +115,19 @@ def _heading(experiment: Experiment, lab: Lab) -> Heading:
 def _check_scale(options: LabOptions, scale: Scale) -> None:
     """Raise where the folder holds another scale's results: its index can be of one alone."""
     marked = options.out / SCALE_FILE
-    if not marked.is_file() and any(options.out.glob(f"*/{FILE}")):
-        raise RunDirectoryError(
-            f"{options.out} holds records, and no file {marked.name!r} that says of which scale:"
-            f" write its name into {marked}, or choose another --out"
-        )
-    foreign = options.out / "index.html"
-    if not marked.is_file() and foreign.exists():
-        raise RunDirectoryError(
-            f"{foreign} is not of reproductions (no file {marked.name!r} beside it), and would be"
-            " replaced: choose another --out"
-        )
-    if not marked.is_file() or list(options.out.iterdir()) == [marked]:
+    if not marked.is_file():
+        if any(options.out.glob(f"*/{FILE}")):
+            raise RunDirectoryError(
+                f"{options.out} holds records, and no file {marked.name!r} that says of which"
+                f" scale: write its name into {marked}, or choose another --out"
+            )
+        if (foreign := options.out / "index.html").exists():
+            raise RunDirectoryError(
+                f"{foreign} is not of reproductions (no file {marked.name!r} beside it), and would"
+                " be replaced: choose another --out"
+            )
+        return
+    if list(options.out.iterdir()) == [marked]:
         return  # marked, then refused before its first run: it holds nothing of that scale
     there = marked.read_text(encoding="utf-8").strip()
     if there != scale.name:

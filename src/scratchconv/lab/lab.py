@@ -173,9 +173,10 @@ class Lab:
 
     def _tell_commits(self, reused: Iterable[RunRecord]) -> None:
         """Say which commits runs that are reused were made at, where that is not this one."""
-        here = commit()
-        for there in dict.fromkeys(record.commit for record in reused):
-            if here and there and there != here and there not in self._told:
+        commits = {record.commit: None for record in reused if record.commit}
+        here = commit() if commits else None
+        for there in commits:
+            if here and there != here and there not in self._told:
                 self._told.add(there)
                 self.progress.note(
                     f"runs that are reused were made at commit {there}, this is {here}: another"
@@ -222,7 +223,7 @@ class Lab:
         it. A single candidate is not tried. Runs whose loss did not stay finite are out; raises
         `ScratchconvError` where none is left.
         """
-        score = score or validation_score
+        score = score or _validation_score
         trials = {
             name: {
                 f"trial {number} of {len(tried)}, {_named(config)}": replace(
@@ -242,8 +243,8 @@ class Lab:
                     f" {_named(candidates[name][0])}"
                 )
             best[name] = max(scores, key=lambda i: scores[i])
-            self.tried |= {(records[i].key, scored): scores[i] for i in scores}
-            self.tried |= {(of.key, scored): -math.inf for of in records if of.failure}
+            for i, of in enumerate(records):
+                self.tried[of.key, scored] = scores.get(i, -math.inf)
         return {
             name: replace(tried[best[name]], seed=self.scale.seeds[0])
             for name, tried in candidates.items()
@@ -312,7 +313,7 @@ def _complete(record: RunRecord, measures: Sequence[str], epochs: bool) -> bool:
     return all(name in record.measured for name in measures) and bool(record.epochs or not epochs)
 
 
-def validation_score(record: RunRecord) -> float:
+def _validation_score(record: RunRecord) -> float:
     """Accuracy on validation data in percent; of regression the loss, negative."""
     if record.result.get("validation_accuracy") is not None:
         return record.accuracy("validation")

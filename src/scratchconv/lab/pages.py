@@ -79,12 +79,16 @@ def _made(records: Sequence[RunRecord]) -> list[str]:
 
 @dataclass(frozen=True)
 class Entry:
-    """An item that was made, by its Markdown: what stands above the first heading there."""
+    """An item that was made, by its Markdown: what stands above the first heading there.
+
+    `datasets` are those that its command keeps to; none where it takes all.
+    """
 
     name: str
     title: str
     source: str
     sentences: tuple[str, ...]
+    datasets: tuple[str, ...]
     link: str
 
 
@@ -95,11 +99,13 @@ def made(folder: Path, names: Iterable[str]) -> list[Entry]:
         text, page = folder / name / f"{name}.md", folder / name / "page.html"
         if not text.exists():
             continue
-        head, _, _ = text.read_text(encoding="utf-8").partition("\n### ")
+        whole = text.read_text(encoding="utf-8")
+        head, _, _ = whole.partition("\n### ")
         title, source, *lines = [line for line in head.splitlines() if line]
         said = tuple(line.removeprefix("- ") for line in lines if line.startswith("- "))
+        datasets = tuple(whole.partition("--datasets ")[2].partition(" --")[0].split())
         link = f"{name}/{page.name if page.exists() else text.name}"
-        entries.append(Entry(name, title.removeprefix("# "), source, said, link))
+        entries.append(Entry(name, title.removeprefix("# "), source, said, datasets, link))
     return entries
 
 

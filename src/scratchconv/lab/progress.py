@@ -63,13 +63,13 @@ class LabProgress:
 
     def _say(self, text: str) -> None:
         """On a terminal in one row that changes, time left and all; elsewhere now and then."""
-        left = self._left()
         if not self.console.is_terminal:
             if time.monotonic() - self._told >= _BETWEEN_LINES:
                 self._told = time.monotonic()
-                self.console.print(f"      {text}{left}", markup=False)
+                self.console.print(f"      {text}{self._left()}", markup=False)
             return
         # Only the row that the cursor is in can be erased.
+        left = self._left()
         line = Text(f"      {text}")
         line.truncate(max(1, self.console.width - len(left) - 1), overflow="ellipsis")
         self.console.control(_ERASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scratchconv.errors import InvalidArgument, unknown_name
 from scratchconv.optim.checks import nonnegative
@@ -108,7 +108,7 @@ def _convolution_layers(model: nn.Module) -> tuple[str, ...]:
     return named
 
 
-def is_weight(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+def is_weight(module: nn.Module, name: str, parameter: Tensor) -> bool:
     """Whether this parameter of `module` itself is a weight, as `param_groups` has it."""
     if name == "weight" and getattr(module, "compressed", False):
         return True  # a matrix, of which some weights are stored in one row

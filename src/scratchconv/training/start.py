@@ -61,6 +61,8 @@ def _train(config: RunConfig, out: Path, resume: bool, progress: Progress, deadl
         return _finished_already(before, progress)
     # Everything that can be refused is refused before the directory is touched.
     setup = prepare(config, before=before.resolved if before else None)
+    if before is not None:
+        _check_data(setup, before)
     run_directory.create(out)
     with run_directory.lock(out), Interruption(deadline) as interruption:
         # While this process was waiting or loading data, another may have been here.
@@ -70,8 +72,6 @@ def _train(config: RunConfig, out: Path, resume: bool, progress: Progress, deadl
         if before is not None and before.result is not None:
             return _finished_already(before, progress)
         started = now = _now()
-        if before is not None:
-            _check_data(setup, before)
         run_directory.clear(out)
         if before is None:
             position = Position()
