@@ -24,7 +24,8 @@ from scratchconv.bench import BenchOptions, run_bench
 from scratchconv.demo import run_demo
 from scratchconv.display import Terminal
 from scratchconv.errors import DataError, InvalidArgument, ScratchconvError
-from scratchconv.experiments.catalogue import EXPERIMENTS
+from scratchconv.experiments.catalogue import AS_PUBLISHED_CODE, EXPERIMENTS
+from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.reproduce import reproduce as reproduce_experiment
 from scratchconv.lab import LabOptions
 from scratchconv.lab.scales import SCALES
@@ -270,10 +271,13 @@ def reproduce(
 def _list_experiments() -> None:
     table = Table(Column("name", no_wrap=True), "what", Column("laptop", no_wrap=True), box=None)
     for entry in EXPERIMENTS.values():
-        minutes = entry.laptop_minutes
-        took = "?" if minutes is None else f"{minutes:.0f} min" if minutes >= 1 else "< 1 min"
         told = f"{entry.title} ({entry.source}; {', '.join(entry.datasets) or 'no data'})"
-        table.add_row(entry.name, Text(told), took)
+        table.add_row(entry.name, Text(told), _took(entry))
+        if entry.name in AS_PUBLISHED_CODE:
+            other = AS_PUBLISHED_CODE[entry.name]
+            table.add_row(
+                "  --as-published-code", "the same, as the published code has it", _took(other)
+            )
     Console().print(table)
     print(
         "\nlaptop: minutes on two cores at that scale, --jobs 2, none of its runs made before;"
@@ -281,6 +285,11 @@ def _list_experiments() -> None:
     )
     for scale in SCALES.values():
         print(f"--scale {scale.name}: {scale.about}")
+
+
+def _took(entry: Experiment) -> str:
+    minutes = entry.laptop_minutes
+    return "?" if minutes is None else f"{minutes:.0f} min" if minutes >= 1 else "< 1 min"
 
 
 @data_app.command(name="list")

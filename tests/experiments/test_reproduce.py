@@ -12,7 +12,7 @@ import pytest
 
 from scratchconv import cli, published
 from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError
-from scratchconv.experiments.catalogue import EXPERIMENTS
+from scratchconv.experiments.catalogue import AS_PUBLISHED_CODE, EXPERIMENTS
 from scratchconv.experiments.neyshabur import table2
 from scratchconv.experiments.reproduce import SCALE_FILE, reproduce
 from scratchconv.experiments.trials import trials
@@ -145,6 +145,7 @@ def test_the_list_names_every_experiment_and_scale(capsys):
     shown = capsys.readouterr().out
     for word in (*EXPERIMENTS, "smoke", "laptop", "ee411", "paper"):
         assert word in shown
+    assert shown.count("--as-published-code") == len(AS_PUBLISHED_CODE)
 
 
 def test_an_experiment_is_named_as_the_catalogue_has_it():

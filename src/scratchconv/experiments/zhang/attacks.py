@@ -296,4 +296,5 @@ AS_PUBLISHED_CODE = Experiment(
     source="Zhang 2021, Table 2, Figures 4 and 5",
     datasets=("mnist", "cifar10"),
     reproduce=partial(reproduce, published_code=True),
+    laptop_minutes=80,
 )

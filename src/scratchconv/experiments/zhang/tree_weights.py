@@ -291,4 +291,5 @@ AS_PUBLISHED_CODE = Experiment(
     source="Zhang 2021, Figure 2",
     datasets=("tree",),
     reproduce=partial(reproduce, published_code=True),
+    laptop_minutes=13,
 )
