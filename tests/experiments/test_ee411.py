@@ -203,3 +203,12 @@ def test_figure_1_says_what_is_left_and_where_it_grew():
     alike = dict.fromkeys(figure1.LINES, _counted(1000, [1000, 1000]))
     left, _ = figure1.sentences(alike, "cifar10")
     assert left.endswith("β = 50 100\u00a0%.")
+
+
+def test_numbers_that_differ_from_the_reports_by_more_than_chance_are_told():
+    as_reported = {row.key: _THEIRS[row.key]["cifar10"] for row in table1.ROWS}
+    near = _records({**as_reported, "s-conv/sgd": 65.4, "3-fc/sgd": 59})
+    assert table1.disagreements("cifar10", near, _THEIRS) == []
+    far = _records({**as_reported, "s-conv/sgd": 66.5, "s-fc/beta-lasso-50": 51})
+    (said,) = table1.disagreements("cifar10", far, _THEIRS)
+    assert "more than 1.5: S-CONV +2.5 and S-FC β = 50 −4.0. The report states no" in said
