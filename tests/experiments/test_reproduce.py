@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from scratchconv import cli, published
-from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError
+from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError, ScratchconvError
+from scratchconv.experiments import reproduce as reproduce_module
 from scratchconv.experiments.catalogue import AS_PUBLISHED_CODE, EXPERIMENTS
 from scratchconv.experiments.neyshabur import table2
 from scratchconv.experiments.reproduce import SCALE_FILE, reproduce
 from scratchconv.experiments.trials import trials
-from scratchconv.lab import Lab, LabOptions, RunRecord, read_records
-from scratchconv.lab.records import FILE
+from scratchconv.lab import Lab, LabOptions, Outcome, RunRecord, read_records
+from scratchconv.lab.records import FILE, add_records
 from scratchconv.lab.scales import SMOKE
 
 
@@ -124,6 +125,58 @@ def test_all_is_drawn_anew_with_the_datasets_that_there_are(tmp_path):
     assert [path.read_text(encoding="utf-8") for path in texts] == before
 
 
+def test_a_page_that_is_gone_on_with_keeps_the_datasets_it_has(tmp_path):
+    text = tmp_path / "table2" / "table2.md"
+    reproduced(tmp_path, datasets=("cifar10",))
+    assert "svhn: ours" not in text.read_text(encoding="utf-8")
+    reproduced(tmp_path, datasets=("svhn",), resume=True)
+    both = text.read_text(encoding="utf-8")
+    assert "| cifar10: ours | the paper | svhn: ours |" in both
+    assert "--datasets cifar10 svhn" in both
+    reproduced(tmp_path, datasets=("svhn",), redraw=True)  # which asks for no other
+    assert "cifar10: ours" not in text.read_text(encoding="utf-8")
+
+
+def test_one_record_of_another_dataset_does_not_keep_all_from_drawing_a_page_anew(tmp_path):
+    committed = Path(__file__).resolve().parents[2] / "results" / "laptop"
+    shutil.copytree(committed / "figure3", tmp_path / "figure3")
+    shutil.copy(committed / SCALE_FILE, tmp_path)
+    records = read_records(tmp_path / "figure3" / FILE)
+    one = next(iter(records.values()))
+    begun = replace(one, key="of another", config={**one.config, "data": "cifar100"})
+    add_records(tmp_path / "figure3" / FILE, {begun.key: begun})
+    text = tmp_path / "figure3" / "figure3.md"
+    before = text.read_text(encoding="utf-8")
+    reproduced(tmp_path, "all", "laptop", redraw=True, any_version=True)
+    assert text.read_text(encoding="utf-8") == before
+
+
+def test_all_goes_on_after_what_cannot_be_made_and_says_so_at_the_end(
+    tmp_path, monkeypatch, capsys
+):
+    def without_a_finite_loss(lab: Lab) -> Outcome:
+        raise ScratchconvError("no run of it ended with a finite loss")
+
+    names = ("table1", "figure1")
+    some = {name: EXPERIMENTS[name] for name in names}
+    some["table1"] = replace(some["table1"], reproduce=without_a_finite_loss)
+    for catalogue in ("EXPERIMENTS", "PAGES"):
+        monkeypatch.setattr(reproduce_module, catalogue, some)
+    with pytest.raises(ScratchconvError, match=r"^table1 could not be made"):
+        reproduced(tmp_path, "all")
+    assert "left out: no run of it ended with a finite loss" in capsys.readouterr().err
+    assert "figure1/page.html" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    with pytest.raises(ScratchconvError, match="no run of it ended"):
+        reproduced(tmp_path, "table1", resume=True)
+
+
+def test_what_was_drawn_without_records_can_be_gone_on_with(tmp_path):
+    reproduced(tmp_path, "figure1", redraw=True)
+    assert (tmp_path / SCALE_FILE).read_text() == "smoke\n"
+    with pytest.raises(RunDirectoryError, match="results of scale smoke, not laptop"):
+        reproduced(tmp_path, "figure1", "laptop", redraw=True)
+
+
 def test_unknown_names_list_the_valid_ones(tmp_path):
     with pytest.raises(InvalidArgument, match=r"tabel2.*table2"):
         reproduced(tmp_path, "tabel2")
@@ -195,7 +248,9 @@ def test_table_2_counts_the_weights_of_s_local_that_meet_a_pixel():
     }
     # Of 9 taps a side at 16 places, 134 of 144 lie on an image of 32 pixels.
     times = 6912 * (134 / 144) ** 2 / 200
-    assert f"S-LOCAL's has {times:.1f} times as many" in table2.kept("cifar10", found)
+    assert f"S-LOCAL's has {times:.0f} times as many" in table2.kept("cifar10", found)
+    found["s-fc/beta-lasso-50"] = _records(60, nonzero=0)
+    assert "β = 50 keeps no weight of its first layer; 5,985 of" in table2.kept("cifar10", found)
 
 
 def test_every_record_has_the_command_that_makes_it(made):

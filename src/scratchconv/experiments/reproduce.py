@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from scratchconv import data
-from scratchconv.errors import DataError, InvalidArgument, RunDirectoryError, unknown_name
+from scratchconv.errors import (
+    DataError,
+    InvalidArgument,
+    RunDirectoryError,
+    ScratchconvError,
+    unknown_name,
+)
 from scratchconv.experiments.catalogue import (
     AS_PUBLISHED_CODE,
     EXPERIMENTS,
@@ -19,11 +25,13 @@ from scratchconv.experiments.catalogue import (
 from scratchconv.experiments.experiment import Experiment
 from scratchconv.experiments.trials import trials
 from scratchconv.lab import Lab, LabOptions, Outcome, RunRecord, read_records
-from scratchconv.lab.pages import Heading, write_index, write_outcome
+from scratchconv.lab.pages import Heading, made, write_index, write_outcome
 from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.records import FILE
 from scratchconv.lab.scales import Scale, find_scale
 from scratchconv.report.output import write_whole
+from scratchconv.report.wording import listed
+from scratchconv.training import Stopped
 
 SCALE_FILE = "scale"
 """In a folder of results: which scale they are of."""
@@ -46,7 +54,9 @@ def reproduce(
     from their text. Raises `InvalidArgument` for unknown names, `DataError` where a dataset is
     missing, before any run begins, and `RunDirectoryError` where the experiment is there already
     and neither `resume` nor `options.redraw` was asked for, or where the folder is of another
-    scale. `all` drawn anew leaves out, and names, what has no records.
+    scale. A page that is gone on with keeps the datasets it has. `all` goes on after an experiment
+    that cannot be made, and raises `ScratchconvError` at its end, which names them; drawn anew it
+    leaves out, and names, what has no records.
     """
     chosen = find_scale(scale)
     experiments = list(EXPERIMENTS.values()) if name == "all" else [find_experiment(name)]
@@ -57,47 +67,98 @@ def reproduce(
             if name != "all" or e.name in AS_PUBLISHED_CODE
         ]
     _check_scale(options, chosen)
-    if name == "all":
-        takes = sorted({data for experiment in experiments for data in experiment.datasets})
-        for asked in datasets:
-            if asked not in takes:
-                raise unknown_name("dataset", asked, takes)
-    kept = {e.name: _datasets(e, datasets, by_name=name != "all") for e in experiments}
-    if name == "all" and options.redraw and not datasets:
-        kept = {e.name: _recorded(e, chosen, options.out) for e in experiments}
-    experiments = [e for e in experiments if kept[e.name] or not e.datasets]
+    kept = _kept(experiments, chosen, options, datasets, every=name == "all")
     if not options.redraw:
-        _check_data(chosen, [d for e in experiments for d in kept[e.name]], options.data_dir)
-        for experiment in experiments:
-            folder = options.out / experiment.name
+        _check_data(chosen, [d for of in kept.values() for d in of], options.data_dir)
+        for each in kept:
+            folder = options.out / each
             if folder.exists() and any(folder.iterdir()) and not resume:
                 raise RunDirectoryError(
                     f"{folder} holds this experiment already: add --resume to go on with it,"
                     " --redraw to draw it anew, or choose another --out"
                 )
     progress = LabProgress()
-    for number, experiment in enumerate(experiments, start=1):
-        of = f"{number} of {len(experiments)}, " if len(experiments) > 1 else ""
-        progress.console.print(f"{of}[bold]{experiment.name}[/]: {experiment.title}")
-        lab = Lab(
-            experiment.name, chosen, options, datasets=kept[experiment.name], progress=progress
-        )
-        if not options.redraw:  # before the first run: what is broken off is of this scale too
-            write_whole(options.out / SCALE_FILE, f"{chosen.name}\n")
+    left_out: list[str] = []
+    pages: list[Path] = []
+    for number, (each, of_each) in enumerate(kept.items(), start=1):
+        experiment = PAGES[each]
+        of = f"{number} of {len(kept)}, " if len(kept) > 1 else ""
+        progress.console.print(f"{of}[bold]{each}[/]: {experiment.title}")
+        if not options.redraw:
+            of_each = _and_those_of_its_page(experiment, of_each, options, progress)
+        lab = Lab(each, chosen, options, datasets=of_each, progress=progress)
         try:
-            outcome = _with_trials(experiment.reproduce(lab), lab)
-        except RunDirectoryError as error:
-            if not (name == "all" and options.redraw):
+            pages.append(_make(experiment, lab))
+        except Stopped:
+            raise
+        except ScratchconvError as error:
+            if name != "all":
                 raise
             progress.note(f"left out: {error}")
+            if not (options.redraw and isinstance(error, RunDirectoryError)):
+                left_out.append(each)
             continue
-        if lab.used and not options.redraw:
-            lab.write()
-        page = write_outcome(
-            lab.folder, _heading(experiment, lab), outcome, list(lab.used.values())
-        )
-    index = write_index(options.out, chosen.name, PAGES)
-    return index if name == "all" else page
+        index = write_index(options.out, chosen.name, PAGES)
+    if left_out:
+        raise ScratchconvError(f"{listed(left_out)} could not be made: the reasons stand above")
+    if not pages:
+        raise RunDirectoryError(f"{options.out} has no records of anything that could be drawn")
+    return index if name == "all" else pages[0]
+
+
+def _kept(
+    experiments: Sequence[Experiment],
+    scale: Scale,
+    options: LabOptions,
+    asked: Sequence[str],
+    *,
+    every: bool,
+) -> dict[str, tuple[str, ...]]:
+    """The experiments to be made by their names, and which datasets of each.
+
+    Of `every` one those that take one of the datasets that were asked for; where none was, what is
+    drawn anew keeps to those of its page, or else to those that there are records of.
+    """
+    takes = sorted({data for experiment in experiments for data in experiment.datasets})
+    for data_name in asked if every else ():
+        if data_name not in takes:
+            raise unknown_name("dataset", data_name, takes)
+    kept = {e.name: _datasets(e, asked, by_name=not every) for e in experiments}
+    if every and options.redraw and not asked:
+        drawn = _drawn(options.out)
+        kept = {e.name: drawn.get(e.name) or _recorded(e, scale, options.out) for e in experiments}
+    return {e.name: kept[e.name] for e in experiments if kept[e.name] or not e.datasets}
+
+
+def _drawn(out: Path) -> dict[str, tuple[str, ...]]:
+    """The datasets of the pages that there are, by experiment."""
+    return {entry.name: entry.datasets or PAGES[entry.name].datasets for entry in made(out, PAGES)}
+
+
+def _and_those_of_its_page(
+    experiment: Experiment, asked: tuple[str, ...], options: LabOptions, progress: LabProgress
+) -> tuple[str, ...]:
+    """What was asked for, and what a page that is there has: nothing of it is to be lost."""
+    of_page = _drawn(options.out).get(experiment.name, ())
+    besides = [data_name for data_name in of_page if data_name not in asked]
+    if not besides:
+        return asked
+    progress.note(f"the page is there already, and keeps what it has of {listed(besides)}")
+    return tuple(name for name in experiment.datasets if name in (*asked, *besides))
+
+
+def _make(experiment: Experiment, lab: Lab) -> Path:
+    """Make the experiment's runs, or take their records, and write its page."""
+    # Before the first run: what is broken off is of this scale too.
+    scale_file = lab.options.out / SCALE_FILE
+    if not lab.options.redraw:
+        write_whole(scale_file, f"{lab.scale.name}\n")
+    outcome = _with_trials(experiment.reproduce(lab), lab)
+    if lab.options.redraw:
+        write_whole(scale_file, f"{lab.scale.name}\n")
+    elif lab.used:
+        lab.write()
+    return write_outcome(lab.folder, _heading(experiment, lab), outcome, list(lab.used.values()))
 
 
 def _heading(experiment: Experiment, lab: Lab) -> Heading:
