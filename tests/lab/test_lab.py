@@ -37,7 +37,7 @@ class Told:
     def __init__(self):
         self.made, self.reused, self.lines, self.notes = [], 0, [], []
 
-    def plan(self, labels, epochs, reused):
+    def plan(self, labels, epochs, reused, finished=()):
         self.reused += reused
 
     def finished(self, record):
@@ -129,6 +129,41 @@ def test_runs_on_other_connections_are_other_runs(tmp_path):
     learned = [replace(config, connections_from=tmp_path / name) for name in ("a-1", "a-2")]
     assert len({run_key(c) for c in (config, *learned)}) == 3
     assert run_key(learned[0]) == run_key(replace(learned[0], connections_from=Path("b/a-1")))
+
+
+def test_what_was_trained_on_connections_is_made_again_with_the_run_that_learned_them(tmp_path):
+    first = new_lab(tmp_path)
+    source = first.config("s-fc", "cifar10")
+    on_it = replace(source, seed=5, connections_from=first.directory(source))
+    first.train({"source": source})
+    assert first.lacks(on_it)
+    first.train({"on it": on_it})
+    shutil.rmtree(tmp_path / "runs")
+
+    second = new_lab(tmp_path)
+    second.train({"source": source})
+    assert not second.lacks(on_it)
+    time.sleep(1.1)  # records tell whole seconds
+    second.train({"source": source}, weights=True)
+    assert second.lacks(on_it)
+    second.train({"on it": on_it})
+    assert len(second.progress.made) == 2
+    third = new_lab(tmp_path, redraw=True)
+    third.train({"source": source})
+    third.train({"on it": on_it})
+
+
+def test_ctrl_c_between_two_runs_says_how_to_go_on(tmp_path, monkeypatch):
+    lab = new_lab(tmp_path)
+    config = lab.config("3-fc", "cifar10")
+
+    def interrupted(record):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab.progress, "finished", interrupted)
+    with pytest.raises(Stopped, match="--resume"):
+        lab.train({"one": config})
+    assert not new_lab(tmp_path).lacks(config)  # its record was written before
 
 
 def test_redrawing_makes_no_run(tmp_path):
@@ -396,7 +431,7 @@ def test_the_best_is_chosen_on_validation_data_and_another_seed(tmp_path, monkey
     assert {c.model for c in together} == {"s-fc"}
     by_largest = lab.choose({"two": candidates[:2]}, score=lambda r: -r.accuracy("validation"))
     assert by_largest["two"] == candidates[0]
-    with pytest.raises(ScratchconvError, match="every candidate"):
+    with pytest.raises(ScratchconvError, match="of no candidate did the loss stay finite"):
         lab.choose({"none": [candidates[2], candidates[2]]})
 
 
@@ -493,6 +528,8 @@ def test_a_key_stands_for_what_decides_the_result():
     assert run_key(config) != run_key(replace(config, engine="torch"))
     sgd = RunConfig(alpha=8, method="sgd")
     assert run_key(sgd) == run_key(replace(sgd, engine="torch"))  # nothing else could train it
+    held = replace(sgd, pruning="random", density=0.1)  # alone, or masked in a dense layer
+    assert run_key(held) != run_key(replace(held, engine="torch"))
     # Committed records are found by their keys: this one must never change.
     assert run_key(config) == KEY
 

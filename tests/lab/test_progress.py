@@ -161,6 +161,19 @@ def test_a_run_that_failed_says_nothing_about_the_others(clock):
     assert "about 0:00:50 left" in stream.getvalue()
 
 
+def test_a_run_that_was_finished_before_took_no_time_here(clock):
+    progress, stream = told(terminal=False)
+    progress.plan(*runs(a=40, b=40), reused=0, finished=["a"])
+    clock[0] = 1.0
+    progress.finished(ended("a", seconds=600.0))  # it was but measured
+    assert "left" not in stream.getvalue()
+    clock[0] = 61.0
+    progress.under_way({"b": 0})
+    clock[0] = 661.0
+    progress.under_way({"b": 20})
+    assert "epochs 20 of 40; about 0:11:01 left" in stream.getvalue()
+
+
 def test_epochs_of_a_run_are_read_while_it_is_written_to(tmp_path):
     assert epochs_done(tmp_path) == 0
     path = tmp_path / "metrics.jsonl"

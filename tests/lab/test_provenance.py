@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scratchconv.lab import RunRecord
-from scratchconv.lab.provenance import provenance, settings
+from scratchconv.lab.provenance import augmentation, provenance, settings
 
 
 def record(model: str, alpha: int, samples: int = 45_000, **config: Any) -> RunRecord:
@@ -54,3 +54,16 @@ def test_units_of_3_fc_are_no_alpha_and_digits_are_not_augmented():
     said = settings(runs)
     assert "α: 3-FC 2,530 units, S-FC 4;" in said
     assert said.endswith("augmentation: flips and crops of CIFAR-10, none of digits.")
+
+
+def test_what_is_not_known_of_where_a_run_was_made_is_said_so():
+    said = provenance([record("s-fc", 4)])  # as installed, and not from a checkout
+    assert "a CPU of unknown make, 1 thread a run" in said
+    assert "commit unknown (made from no checkout)" in said
+
+
+def test_augmentation_is_in_words_where_there_is_any():
+    augmented, plain = record("s-fc", 4), record("s-fc", 4, data="digits")
+    assert augmentation([augmented, augmented]) == "flips and crops"
+    assert augmentation([plain]) == ""
+    assert augmentation([augmented, plain]) == "flips and crops of CIFAR-10, none of digits"

@@ -12,7 +12,7 @@ from scratchconv.lab.exhibits import (
 )
 from scratchconv.lab.jobs import Job, Measure, run_job
 from scratchconv.lab.lab import Lab, LabOptions
-from scratchconv.lab.provenance import provenance
+from scratchconv.lab.provenance import augmentation, provenance
 from scratchconv.lab.records import RunRecord, read_records, run_key
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "RunRecord",
     "Table",
     "accuracy_cell",
+    "augmentation",
     "how_many",
     "mean_and_deviation",
     "percent",

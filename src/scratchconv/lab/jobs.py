@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -35,6 +35,8 @@ A function of a module, so that other processes find it by its name.
 """
 
 
+STOPPED = "stopped as asked; go on by adding --resume"
+
 # Seconds between two looks at how far the runs of other processes are.
 _LOOK = 2.0
 
@@ -55,6 +57,11 @@ class Job:
     measures: tuple[str, ...] = ()
     epochs: bool = False
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run was made before, and lacks its record or a measurement alone."""
+        return (self.directory / "result.json").exists()
+
 
 def measure_name(measure: Measure) -> str:
     """`module:function`, which says in a record what a measurement was made by."""
@@ -63,7 +70,7 @@ def measure_name(measure: Measure) -> str:
 
 def run_job(job: Job, progress: Progress | None = None) -> RunRecord:
     """Train and measure. A run whose loss does not stay finite is a record with a `failure`."""
-    if (job.directory / "result.json").exists():
+    if job.finished:
         progress = None  # it is here to be measured: that it is finished need not be told
     try:
         run = train(job.config, job.directory, resume=True, progress=progress)
@@ -102,7 +109,7 @@ def _failed(config: RunConfig, reason: str) -> RunRecord:
 
 def run_jobs(
     jobs: Sequence[Job], *, at_once: int, cluster: str | None, progress: JobsProgress
-) -> Iterator[RunRecord]:
+) -> Generator[RunRecord, None, None]:
     """The records of `jobs`, as they come to be finished.
 
     `at_once` processes share this machine's cores; with `cluster`, the address of a Ray cluster
@@ -180,7 +187,7 @@ def _stopping_together(
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
     except KeyboardInterrupt:
-        raise Stopped("stopped as asked; go on by adding --resume") from None
+        raise Stopped(STOPPED) from None
     except BrokenProcessPool as error:
         raise ScratchconvError(
             "a process was killed, most likely for want of memory: ask for fewer --jobs, then go on"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from scratchconv import __version__
 from scratchconv.errors import RunDirectoryError, ScratchconvError
-from scratchconv.lab.jobs import Job, Measure, measure_name, run_jobs
+from scratchconv.lab.jobs import STOPPED, Job, Measure, measure_name, run_jobs
 from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.records import (
     FILE,
@@ -29,7 +30,7 @@ from scratchconv.lab.records import (
 )
 from scratchconv.lab.scales import Scale
 from scratchconv.report.wording import plural
-from scratchconv.training import RunConfig
+from scratchconv.training import RunConfig, Stopped
 from scratchconv.training.environment import commit
 
 Name = TypeVar("Name", bound=Hashable)
@@ -117,7 +118,7 @@ class Lab:
         `measure` is called on each finished run directory, and what it returns is
         `measured(record, measure)`; `epochs` keeps the lines of `metrics.jsonl` in the records.
         `weights` is for what goes on from the run's `directory`: where only its record is left, it
-        is made again.
+        is made again, and so are then all runs on its connections.
         Raises `RunDirectoryError` for runs of another version, or where one is to be drawn that
         has no record; `Stopped` after Ctrl-C.
         """
@@ -129,7 +130,7 @@ class Lab:
         jobs = {}
         for key, config in by_key.items():
             config.check()
-            record = self._recorded(key, measures, epochs)
+            record = self._recorded(config, measures, epochs)
             there = not weights or self.options.redraw or self._has_weights(config)
             if record is not None and there:
                 self.used[key] = record
@@ -153,23 +154,39 @@ class Lab:
             {key: labels[key] for key in jobs},
             {key: job.config for key, job in jobs.items()},
             len(by_key) - len(jobs),
+            [key for key, job in jobs.items() if job.finished],
         )
-        for record in run_jobs(
-            list(jobs.values()),
-            at_once=self.options.jobs,
-            cluster=self.options.cluster,
-            progress=self.progress,
-        ):
-            if not self._may_take(record):
-                raise self._other_version(record)
-            known = self._known.get(record.key, [])
-            record = reduce(merged, known, record)
-            self._known[record.key] = [record, *known]
-            self._kept[record.key] = record
-            self.used[record.key] = record
-            self.write()
-            self.progress.finished(record)
+        options = self.options
+        try:
+            with closing(
+                run_jobs(
+                    list(jobs.values()),
+                    at_once=options.jobs,
+                    cluster=options.cluster,
+                    progress=self.progress,
+                )
+            ) as made:
+                for record in made:
+                    self._take(record)
+        except KeyboardInterrupt:  # between two runs: one under way has saved its state and says so
+            raise Stopped(STOPPED) from None
         return {name: self.used[run_key(config)] for name, config in configs.items()}
+
+    def lacks(self, config: RunConfig) -> bool:
+        """Whether a run has no record yet."""
+        return self._recorded(config, (), epochs=False) is None
+
+    def _take(self, record: RunRecord) -> None:
+        """Keep the record of a run that was made just now."""
+        if not self._may_take(record):
+            raise self._other_version(record)
+        known = self._known.get(record.key, [])
+        record = reduce(merged, known, record)
+        self._known[record.key] = [record, *known]
+        self._kept[record.key] = record
+        self.used[record.key] = record
+        self.write()
+        self.progress.finished(record)
 
     def _tell_commits(self, reused: Iterable[RunRecord]) -> None:
         """Say which commits runs that are reused were made at, where that is not this one."""
@@ -239,8 +256,8 @@ class Lab:
             scores = {i: score(of) for i, of in enumerate(records) if not of.failure}
             if not scores:
                 raise ScratchconvError(
-                    "every candidate's loss became infinite, give smaller values:"
-                    f" {_named(candidates[name][0])}"
+                    "of no candidate did the loss stay finite, so that none can be chosen; the"
+                    f" first was {_named(candidates[name][0])}"
                 )
             best[name] = max(scores, key=lambda i: scores[i])
             for i, of in enumerate(records):
@@ -275,13 +292,18 @@ class Lab:
         finished = (self.directory(config) / "result.json").exists()
         return finished and not self._has_weights(config)
 
-    def _recorded(self, key: str, measures: Sequence[str], epochs: bool) -> RunRecord | None:
+    def _recorded(
+        self, config: RunConfig, measures: Sequence[str], epochs: bool
+    ) -> RunRecord | None:
         """A record that has all that is asked of the run; raises where all are other versions'.
 
         The experiment's own before those that others made later: a page is what the records beside
         it say.
         """
-        known = self._known.get(key, [])
+        key = run_key(config)
+        known = [
+            record for record in self._known.get(key, []) if self._of_its_source(config, record)
+        ]
         own = self._kept.get(key)
         if own is not None:
             known = sorted(known, key=lambda record: not same_run(record, own))
@@ -289,6 +311,18 @@ class Lab:
         if known and not taken:
             raise self._other_version(known[0])
         return next((record for record in taken if _complete(record, measures, epochs)), None)
+
+    def _of_its_source(self, config: RunConfig, record: RunRecord) -> bool:
+        """Whether a run on another's connections began after that one's end, as recorded here.
+
+        Where that one was made anew, runs on the connections it had before are of another network.
+        """
+        if config.connections_from is None:
+            return True
+        source = self.used.get(config.connections_from.name.rpartition("-")[2])
+        if source is None or source.ended is None or record.started is None:
+            return True
+        return source.ended <= record.started
 
     def _may_take(self, record: RunRecord) -> bool:
         return self.options.any_version or record.version == __version__

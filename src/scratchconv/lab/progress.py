@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -31,9 +31,20 @@ class LabProgress:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
-    def plan(self, labels: dict[str, str], configs: Mapping[str, RunConfig], reused: int) -> None:
-        """A batch of runs: labels and settings by key, and how many more are there already."""
+    def plan(
+        self,
+        labels: dict[str, str],
+        configs: Mapping[str, RunConfig],
+        reused: int,
+        finished: Iterable[str] = (),
+    ) -> None:
+        """A batch of runs: labels and settings by key, and how many more are there already.
+
+        `finished` are the keys of those that were made before, and are only read or measured.
+        """
         self._labels, self._pace = labels, Pace(configs)
+        for key in finished:  # they begin where they end: nothing of them takes time
+            self._pace.reached(key, configs[key].epochs)
         self._count, self._told = 0, time.monotonic()
         if labels:
             trials = all(config.skip_test for config in configs.values())

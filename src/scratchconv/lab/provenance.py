@@ -26,21 +26,15 @@ def settings(records: Sequence[RunRecord]) -> str:
     if not made:
         return ""
     alphas: dict[str, set[int]] = {}
-    augmented = {}
     for record in made:
         name = network_name(str(record.setting("model")))
         alphas.setdefault(name, set()).add(int(record.resolved.get("alpha", 1)))
-        augmented[data_name(str(record.setting("data")))] = _augmentation(record)
     # Networks of one published size have α = 1.
     sizes = [
         f"{name} {_values(of)}{' units' * (name == '3-FC')}"
         for name, of in sorted(alphas.items())
         if of != {1}
     ]
-    if len(set(augmented.values())) == 1:
-        changes = next(iter(augmented.values()))
-    else:
-        changes = ", ".join(f"{how} of {data}" for data, how in augmented.items())
     schedules = listed(sorted({_SCHEDULES[record.setting("schedule")] for record in made}))
     parts = [
         *([f"α: {', '.join(sizes)}"] if sizes else []),
@@ -48,13 +42,21 @@ def settings(records: Sequence[RunRecord]) -> str:
         f"batches of {_values({int(record.setting('batch_size')) for record in made})}",
         f"learning rate {schedules}",
         f"training samples: {_values({int(r.resolved.get('train_size', 0)) for r in made})}",
-        f"augmentation: {changes}",
+        f"augmentation: {augmentation(made) or 'none'}",
     ]
     return f"Settings: {'; '.join(parts)}."
 
 
+def augmentation(records: Iterable[RunRecord]) -> str:
+    """Which random changes training images go through, in words; nothing where there are none."""
+    changes = {data_name(str(r.setting("data"))): _augmentation(r) for r in records}
+    if len(set(changes.values())) > 1:
+        return ", ".join(f"{how} of {data}" for data, how in changes.items())
+    return "".join(how for how in dict.fromkeys(changes.values()) if how != "none")
+
+
 def _augmentation(record: RunRecord) -> str:
-    """Which random changes training images go through, in words."""
+    """Of one run; `none` where there are none."""
     if record.setting("augment") == "none":
         return "none"
     usual = default_augmentation(str(record.setting("data")))
@@ -79,7 +81,7 @@ def provenance(records: Sequence[RunRecord]) -> str:
         return "No run."
     environments = [record.result.get("environment", {}) for record in made]
     machines = _listed(
-        f"{e.get('hardware', {}).get('cpu')}"
+        f"{e.get('hardware', {}).get('cpu') or 'a CPU of unknown make'}"
         f"{' + ' + str(e['hardware']['gpu']) if e.get('hardware', {}).get('gpu') else ''}"
         for e in environments
     )
@@ -87,7 +89,7 @@ def provenance(records: Sequence[RunRecord]) -> str:
     threads = " or ".join(str(number) for number in sorted(numbers))
     torch = _listed(f"torch {e.get('versions', {}).get('torch')}" for e in environments)
     version = _listed(f"scratchconv {e.get('version')}" for e in environments)
-    commits = _listed(str(e.get("commit")) for e in environments)
+    commits = _listed(e.get("commit") or "unknown (made from no checkout)" for e in environments)
     on_gpu = [record for record in made if record.gpu]
     on_cores = sum(record.core_seconds for record in made if not record.gpu)
     spent = [f"{duration(on_cores)} of a core"] if on_cores or not on_gpu else []

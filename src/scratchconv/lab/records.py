@@ -92,6 +92,12 @@ class RunRecord:
         return None if started is None else str(started)
 
     @property
+    def ended(self) -> str | None:
+        """When the run was finished."""
+        finished = self.result.get("environment", {}).get("finished")
+        return None if finished is None else str(finished)
+
+    @property
     def gpu(self) -> str | None:
         """The GPU that the run was trained on, if it was on one."""
         gpu = self.result.get("environment", {}).get("hardware", {}).get("gpu")
@@ -123,8 +129,8 @@ def own_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that decide the result and are not the defaults, as JSON."""
     defaults = RunConfig().identity()
     own = {k: v for k, v in config.identity().items() if v != defaults[k]}
-    if config.method != "beta-lasso":
-        own.pop("engine", None)  # torch's layers train by every other method, asked for or not
+    if not config.engine_counts():
+        own.pop("engine", None)
     if config.connections_from is not None:
         own["connections_from"] = config.connections_from.name  # in a lab, it ends in a key
     return own

@@ -253,6 +253,14 @@ class RunConfig:
             if field.name not in ("data_dir", "connections_from", "checkpoint_seconds")
         }
 
+    def engine_counts(self) -> bool:
+        """Whether `engine` makes a difference: to β-LASSO, and where connections never change.
+
+        By every other method torch's layers train, whichever is asked for.
+        """
+        held = self.connections_from is not None or self.pruning == "random"
+        return held or self.method == "beta-lasso"
+
     def command(self) -> str:
         """The command line that makes this run anew, with the machine's own folders left open."""
         words = ["scratchconv train"]

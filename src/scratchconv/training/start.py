@@ -139,7 +139,7 @@ def _check_same(config: RunConfig, before: Run) -> None:
     # A setting that came after the run was begun had its default then, but for one.
     had = {name: before.config.get(name, defaults[name]) for name in asked}
     had["engine"] = before.config.get("engine", "torch")
-    if config.method != "beta-lasso":  # torch's layers train by every other method
+    if not config.engine_counts():
         had["engine"] = asked["engine"]
     asked["connections-from"] = _connections_asked(config, before)
     had["connections-from"] = _connections_had(before)

@@ -95,8 +95,7 @@ def reproduce(lab: Lab) -> Outcome:
     }
     chosen = lab.choose(tried)
     learned = {data: lab.seeds(f"β-LASSO on {data}", chosen[OURS, data]) for data in lab.datasets}
-    # Their weights have to be at hand: other runs read which of them are left.
-    for data, records in lab.train_groups(learned, weights=True).items():
+    for data, records in lab.train_groups(learned).items():
         finished = zip(learned[data].items(), records, strict=True)
         learned[data] = dict(run for run, record in finished if not record.failure)
         if not learned[data]:
@@ -106,6 +105,7 @@ def reproduce(lab: Lab) -> Outcome:
         for data in lab.datasets
         for row, runs in _rows(lab, data, learned, chosen[DENSE, data], chosen[LOCAL, data]).items()
     }
+    lab.train_groups(_sources_to_be_read(lab, learned, groups), weights=True)
     made = {of: Row(of[1], tuple(records)) for of, records in lab.train_groups(groups).items()}
     found = {data: _target(data, made) for data in lab.datasets}
     sentences = [sentence for data in found for sentence in verdict(data, found[data])]
@@ -179,6 +179,24 @@ def table(data: str, target: Target) -> Table:
         " as the run did that learned the connections."
     )
     return Table(f"Trained on {data}", columns, tuple(rows), note)
+
+
+def _sources_to_be_read(
+    lab: Lab,
+    learned: Mapping[str, Mapping[str, RunConfig]],
+    groups: Mapping[tuple[str, str], Mapping[str, RunConfig]],
+) -> dict[str, dict[str, RunConfig]]:
+    """The runs whose weights have to be at hand: others, not made yet, read which are left."""
+    read = {
+        config.connections_from
+        for runs in groups.values()
+        for config in runs.values()
+        if config.connections_from is not None and lab.lacks(config)
+    }
+    return {
+        data: {name: config for name, config in runs.items() if lab.directory(config) in read}
+        for data, runs in learned.items()
+    }
 
 
 def _rows(
