@@ -280,8 +280,9 @@ def _list_experiments() -> None:
             )
     Console().print(table)
     print(
-        "\nlaptop: minutes on two cores at that scale, --jobs 2, none of its runs made before;"
-        "\nof an item that takes svhn as well, with cifar10 alone. ?: not measured yet\n"
+        "\nlaptop: minutes on two cores at that scale, --jobs 2, none of its runs made before, by"
+        "\nthe clock of its runs, pauses included; transfer with all its datasets, others that take"
+        "\ncifar100 with cifar10 alone. ?: not measured yet\n"
     )
     for scale in SCALES.values():
         print(f"--scale {scale.name}: {scale.about}")

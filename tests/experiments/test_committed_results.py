@@ -25,13 +25,16 @@ def test_committed_tables_are_those_of_the_records(scale: str, name: str) -> Non
     experiment = PAGES[name]
     (item,) = made(RESULTS / scale, [name])
     datasets = item.datasets or experiment.datasets
-    outcome, _ = draw(experiment, find_scale(scale), RESULTS / scale, datasets)
+    outcome, records = draw(experiment, find_scale(scale), RESULTS / scale, datasets)
     remedy = f"make it anew: scratchconv reproduce … --scale {scale} --out results/{scale} --redraw"
     for sentence in outcome.sentences:
         assert f"- {sentence}" in text, remedy
     for exhibit in outcome.exhibits:
         if isinstance(exhibit, Table):
             assert exhibit.markdown() in text, remedy
+    if scale == "laptop" and records:  # what --list says of it
+        minutes = sum(record.core_seconds for record in records) / 120
+        assert experiment.laptop_minutes == pytest.approx(minutes, abs=0.6)
 
 
 def test_some_results_are_there() -> None:

@@ -115,9 +115,28 @@ def test_bounds_are_said_to_be_vacuous_only_where_they_are(described):
     titles = ("S-FC, β = 50", "S-FC, SGD")
     said = bounds.sentences("digits", {title: _record(described) for title in titles})
     assert "every bound is vacuous" in said[-1]
-    assert "as many bits as" in said[1]
+    assert "takes as many bits as" in said[1]
     said = bounds.sentences("digits", {titles[0]: _record(telling), titles[1]: _record(described)})
-    assert f"the bounds of {titles[0]} are below an error of 1" in said[-1]
+    assert f"the bounds of {titles[0]} are below an error of 1, the lowest by" in said[-1]
+
+
+def test_lengths_that_hardly_differ_are_about_the_same(described):
+    schemes = {
+        name: {**values, "terms": [{**term, "bits": 1000} for term in values["terms"][:1]]}
+        for name, values in described["schemes"].items()
+    }
+    longer = {
+        name: {**values, "terms": [{**values["terms"][0], "bits": 1040}]}
+        for name, values in schemes.items()
+    }
+    said = bounds.sentences(
+        "digits",
+        {
+            "S-FC, β = 50": _record({**described, "schemes": schemes}),
+            "S-FC, SGD": _record({**described, "schemes": longer}),
+        },
+    )
+    assert "takes about as many bits as S-FC by SGD" in said[1]
 
 
 def _record(of: dict) -> RunRecord:

@@ -18,8 +18,9 @@ class Experiment:
         source: where it was published.
         datasets: those it takes, of which fewer can be asked for.
         reproduce: asks the lab for runs and draws what came out.
-        laptop_minutes: measured at scale `laptop` with --jobs 2 on two cores, all runs made, of
-            several datasets of Neyshabur's the first alone; None: not measured.
+        laptop_minutes: measured at scale `laptop` on two cores with --jobs 2: half the core time of
+            the runs that are committed under `results/laptop`, of the datasets that these are of;
+            None: not measured.
     """
 
     name: str

@@ -48,8 +48,8 @@ def sentences(found: Found, data: str) -> list[str]:
     growing = [f"{_method(row)} ({count})" for row, count in bursts.items() if count]
     return [
         f"{data}: of the first layer are left {said}{by}.",
-        f"{data}: stretches of epochs over which first-layer weights rise by more than 10 %:"
-        f" {', '.join(growing) or 'none'}.",
+        f"{data}: stretches of epochs over which first-layer weights rise by more than 10 %"
+        f" without a fall between: {', '.join(growing) or 'none'}.",
     ]
 
 

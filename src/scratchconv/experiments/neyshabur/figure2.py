@@ -29,11 +29,12 @@ from scratchconv.experiments.neyshabur.figure2_right import (
     NETWORKS,
     Curve,
     Found,
+    all_records,
     fewest_picture,
     fewest_table,
     weights_of,
 )
-from scratchconv.lab import Lab, Outcome, Picture, Table
+from scratchconv.lab import Lab, Outcome, Picture, Table, augmentation
 from scratchconv.report.wording import plural, ranked
 from scratchconv.training import RunConfig
 
@@ -127,6 +128,7 @@ def runs(lab: Lab, chosen: Mapping[str, RunConfig]) -> Found:
 def curves(found: Found, split: str, epochs: int) -> Picture:
     """Accuracy against size, a panel a dataset; published curves dashed."""
     theirs = published.load("neyshabur2020")["fig2_fig6"]
+    of_augmented = split == "train" and augmentation(all_records(found))
     figure, panels = new_figure(4.0 * len(found) + 0.4, 4.0, columns=len(found))
     for axes, (data, by_model) in zip(panels, found.items(), strict=True):
         for index, (network, model) in enumerate(NETWORKS):
@@ -161,7 +163,7 @@ def curves(found: Found, split: str, epochs: int) -> Picture:
         description=f"Lines of {split} accuracy against weights, four networks, a panel a dataset.",
         note=f"Solid: ours, {plural(epochs, 'epoch')}, {_seeds(found)}; dashed: the paper, 400"
         " epochs, read off its figure."
-        + (" Training accuracy is of augmented images." if split == "train" else ""),
+        + (" Training accuracy is of augmented images." if of_augmented else ""),
     )
 
 

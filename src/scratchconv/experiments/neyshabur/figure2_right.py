@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from scratchconv import published
 from scratchconv.experiments.figures import colour, label_axes, legend_below, marker, new_figure
-from scratchconv.lab import Picture, RunRecord, Table
+from scratchconv.lab import Picture, RunRecord, Table, augmentation
 from scratchconv.lab.exhibits import MISSING
 from scratchconv.report.wording import plural
 
@@ -19,6 +19,17 @@ Curve = dict[float, list[RunRecord]]
 """Finished runs by the millions of weights asked for."""
 Found = dict[str, dict[str, Curve]]
 """By dataset and network."""
+
+
+def all_records(found: Found) -> list[RunRecord]:
+    """Those of all curves."""
+    return [
+        record
+        for by_model in found.values()
+        for curve in by_model.values()
+        for records in curve.values()
+        for record in records
+    ]
 
 
 def weights_of(records: list[RunRecord], asked: float) -> float:
@@ -67,6 +78,7 @@ def fewest(curve: Curve, threshold: float) -> Fewest | None:
 def fewest_picture(found: Found, epochs: int) -> Picture:
     """Fewest weights that fit against best test accuracy."""
     theirs = published.load("neyshabur2020")["fig2_right"]
+    changes = augmentation(all_records(found))
     figure, panels = new_figure(4.0 * len(found) + 0.4, 3.6, columns=len(found))
     for axes, (data, by_model) in zip(panels, found.items(), strict=True):
         threshold = theirs["training_accuracy_threshold_inferred"][data]
@@ -107,7 +119,7 @@ def fewest_picture(found: Found, epochs: int) -> Picture:
         " line reaches to the next smaller one, which does not. Hollow: the paper, 400 epochs."
         " A network without a filled point fits at none of our sizes. The thresholds are inferred"
         " from the paper's two panels, which it does not state; its training images are augmented"
-        " by Fast AutoAugment, ours by flips and crops.",
+        f" by Fast AutoAugment, ours {f'by {changes}' if changes else 'are not'}.",
     )
 
 
