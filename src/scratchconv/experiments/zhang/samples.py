@@ -239,4 +239,5 @@ AS_PUBLISHED_CODE = Experiment(
     source="Zhang 2021, Figure 3",
     datasets=("mnist", "cifar10"),
     reproduce=partial(reproduce, published_code=True),
+    laptop_minutes=143,
 )
