@@ -202,6 +202,7 @@ def test_change_is_relative_as_in_the_published_table():
         ({"targets": torch.tensor([0, 1, 0, 77])}, "target 77 is no class"),
         ({"std": (0.2, 0.0)}, "std above 0"),
         ({"std": (0.2,)}, "one number a channel"),
+        ({"mean": (0.2, math.nan)}, "must be finite"),
         (
             {"permutation": torch.zeros(math.prod(IMAGE[1:])).long()},
             "not a permutation",
@@ -218,3 +219,23 @@ def test_arguments_that_cannot_be_used(changed, message):
 def test_a_split_without_samples_is_refused():
     with pytest.raises(InvalidArgument, match="the split has 0 samples"):
         attacked_accuracy(linear_classifier(), Split(images(0), classes(0)), 0.1, **NORMALISED)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_an_image_that_the_model_is_sure_of_is_attacked_in_half_precision_too(precision):
+    model, pixels, targets = linear_classifier(), images(30), classes(30)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(100)  # margins up to hundreds, of which the loss is 0 in any precision
+    wholly = adversarial_examples(model, pixels, targets, 0.07, **NORMALISED)
+    half = adversarial_examples(model.to(precision), pixels, targets, 0.07, **NORMALISED)
+    assert (half == wholly).float().mean() > 0.99
+    assert (half != pixels).float().mean() > 0.9
+
+
+def test_scores_that_are_no_numbers_are_no_accuracy():
+    model = linear_classifier()
+    with torch.no_grad():
+        model[1].weight.fill_(math.nan)
+    with pytest.raises(InvalidArgument, match="scores of 4 of 4 images are infinite or not a"):
+        attacked_accuracy(model, Split(images(4), classes(4)), 0.1, **NORMALISED)

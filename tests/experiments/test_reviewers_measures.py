@@ -20,7 +20,7 @@ from scratchconv.experiments.reviewers.cutting import (
     ranks,
 )
 from scratchconv.experiments.reviewers.operations import inference, operations, stretches
-from scratchconv.pruning import prunable_weights
+from scratchconv.pruning import MagnitudePruning, cut_steps, prunable_weights
 from scratchconv.training import RunConfig, load_run, train
 
 _RUN = RunConfig(
@@ -117,15 +117,49 @@ def _line(step: int, nonzero: int, dense: int) -> dict:
 
 
 def test_stretches_are_the_epochs_where_support_changes_between_them():
-    first, second = stretches([_line(5, 40, 5), _line(15, 20, 1)], 8, None)
+    whole = {"conv1": 100, "fc1": 12}
+    lines = [_line(5, 40, 5), _line(15, 20, 1)]
+    first, second = stretches(lines, 8, whole, ())
     assert (first.samples, second.samples) == (40, 80)
     assert (first.dense_gradients, second.dense_gradients) == (1.0, 0.1)
     assert first.nonzero == {"conv1": 40, "fc1": 10}
     assert second.nonzero == {"conv1": 20, "fc1": 10}
 
 
+def test_a_cut_within_an_epoch_counts_from_its_step_on():
+    whole = {"conv1": 100, "fc1": 12}
+    found = stretches([_line(5, 100, 5), _line(15, 20, 1), _line(25, 20, 1)], 8, whole, (8,))
+    assert [part.samples for part in found] == [40, 24, 56, 80]
+    assert [part.nonzero["conv1"] for part in found] == [100, 100, 20, 20]
+    at_the_start = stretches([_line(5, 20, 5)], 8, whole, (0,))
+    assert [(part.samples, part.nonzero["conv1"]) for part in at_the_start] == [(40, 20)]
+
+
+@pytest.mark.parametrize("pruned", ["magnitude", "iterative-magnitude"])
+def test_operations_of_pruning_are_those_of_what_each_step_had(tmp_path, pruned):
+    config = RunConfig(
+        **{**_RUN.identity(), "epochs": 7, "pruning": pruned, "density": 0.1, "batch_size": 100}
+    )
+    seen = []
+    apply = MagnitudePruning.after_update
+
+    def watched(self, step):
+        apply(self, step)
+        left = [int((w != 0).sum()) for w in self.weights.values()]
+        seen.append(left)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MagnitudePruning, "after_update", watched)
+        train(config, tmp_path / "run")
+    cut = cut_steps(pruned, len(seen), len(seen) // 7)
+    changes = [step for step in range(1, len(seen)) if sum(seen[step]) != sum(seen[step - 1])]
+    assert list(cut) == changes
+    expected = sum(100 * (6 * sum(left) - 2 * left[0]) for left in seen)
+    assert operations(tmp_path / "run", None)["training"] == expected
+
+
 def test_support_that_shrinks_counts_with_the_mean_of_an_epochs_ends():
-    found = stretches([_line(5, 40, 5), _line(15, 20, 1)], 8, {"conv1": 100, "fc1": 12})
+    found = stretches([_line(5, 40, 5), _line(15, 20, 1)], 8, {"conv1": 100, "fc1": 12}, None)
     assert [part.samples for part in found] == [20, 20, 40, 40]
     assert [part.nonzero["conv1"] for part in found] == [100, 40, 40, 20]
     assert [part.dense_gradients for part in found] == [1.0, 1.0, 0.1, 0.1]

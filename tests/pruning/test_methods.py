@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scratchconv import models, pruning, sparse
-from scratchconv.errors import InvalidArgument
+from scratchconv.errors import Collapse, InvalidArgument
 from scratchconv.pruning import (
     METHODS,
     GivenConnections,
@@ -120,6 +120,12 @@ def test_snip_names_a_weight_that_the_loss_does_not_use():
     run = Run("snip")
     with pytest.raises(InvalidArgument, match=r"fc1.weight takes no part in the loss"):
         run.pruning.begin(lambda: run.model.conv1(torch.randn(4, 1, 6, 6).flatten(1)).sum())
+
+
+def test_snip_chooses_nothing_where_no_weight_has_an_effect():
+    run = Run("snip")
+    with pytest.raises(Collapse, match="no weight has an effect"):
+        run.pruning.begin(lambda: 0.0 * run.loss(0))
 
 
 def test_snip_takes_no_distribution():

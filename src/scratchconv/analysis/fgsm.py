@@ -77,8 +77,8 @@ def adversarial_examples(
         float32 (n, c, h, w) in [0, 1], on the model's device.
 
     Raises:
-        InvalidArgument: ε or a pixel is not in [0, 1], targets are no classes, sizes differ, or
-            `permutation` is none of the pixels.
+        InvalidArgument: ε or a pixel is not in [0, 1], targets are no classes, sizes differ,
+            `permutation` is none of the pixels, or a score is infinite or not a number.
     """
     epsilon = _checked_epsilon(epsilon)
     view = _View(model, mean, std, permutation)
@@ -116,8 +116,8 @@ def attacked_accuracy(
             pixels, targets = _checked_pixels(batch, view.device), targets.to(view.device)
             attacked = _attack(view, pixels, targets, epsilon)
             with torch.no_grad():
-                clean += int((view(pixels).argmax(1) == targets).sum())
-                adversarial += int((view(attacked).argmax(1) == targets).sum())
+                clean += _right(view, pixels, targets)
+                adversarial += _right(view, attacked, targets)
     return AttackedAccuracy(
         epsilon=epsilon,
         samples=len(split),
@@ -136,9 +136,11 @@ class _View:
         std: Sequence[float],
         permutation: Permutation | None,
     ) -> None:
-        if len(mean) != len(std) or not all(deviation > 0 for deviation in std):
+        finite = all(map(math.isfinite, (*mean, *std)))
+        if len(mean) != len(std) or not finite or not all(deviation > 0 for deviation in std):
             raise InvalidArgument(
-                f"mean {tuple(mean)} and std {tuple(std)} must be one number a channel, std above 0"
+                f"mean {tuple(mean)} and std {tuple(std)} must be finite, one number a channel, std"
+                " above 0"
             )
         self.model = model
         first = next(model.parameters(), None)
@@ -163,15 +165,33 @@ class _View:
         return scores.float()
 
 
+def _right(view: _View, pixels: Tensor, targets: Tensor) -> int:
+    """How many of the images the model classifies rightly."""
+    scores = view(pixels)
+    _check_finite(scores)
+    return int((scores.argmax(1) == targets).sum())
+
+
 def _attack(view: _View, pixels: Tensor, targets: Tensor, epsilon: float) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         pixels, targets = pixels.clone().requires_grad_(), targets.clone()
-        # Summed: each image's gradient is its own, however many are in the batch.
         scores = view(pixels)
         _check_classes(targets, scores.shape[1])
-        loss = F.cross_entropy(scores, targets, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, pixels)
+        _check_finite(scores)
+        (gradient,) = torch.autograd.grad(scores, pixels, _by_score(scores.detach(), targets))
     return (pixels.detach() + epsilon * gradient.sign()).clamp_(0, 1)
+
+
+def _by_score(scores: Tensor, targets: Tensor) -> Tensor:
+    """The cross entropy's gradient by the scores, each image's divided by 1 − p of its true class.
+
+    By the score of class j that is p_j, and of the true class p − 1: divided so, the others'
+    softmax among themselves, and −1. No sign changes; but where the model is sure of an image both
+    are tiny, and would become 0 in half precision, at last in any, as if no pixel mattered.
+    """
+    true = F.one_hot(targets, scores.shape[1]).bool()
+    others = scores.masked_fill(true, -math.inf).softmax(1)
+    return others.nan_to_num(0.0).masked_fill(true, -1.0 if scores.shape[1] > 1 else 0.0)
 
 
 @contextmanager
@@ -218,6 +238,16 @@ def _checked_targets(images: Tensor, targets: Tensor) -> Tensor:
             " give int64 class numbers, one an image"
         )
     return targets
+
+
+def _check_finite(scores: Tensor) -> None:
+    """The largest of scores that are no numbers would be those of class 0."""
+    wrong = (~scores.isfinite().all(1)).nonzero().flatten()
+    if len(wrong):
+        raise InvalidArgument(
+            f"the model's scores of {len(wrong)} of {len(scores)} images are infinite or not a"
+            " number: look for such weights in it, or take a wider precision"
+        )
 
 
 def _check_classes(targets: Tensor, classes: int) -> None:

@@ -138,8 +138,10 @@ def _nearest_alpha(architecture: Architecture, settings: Settings, params: float
     def count(alpha: int) -> int:
         return architecture.count(settings._replace(alpha=alpha))
 
+    if not math.isfinite(params):
+        raise InvalidArgument(f"params is {params!r}: give a finite number of weights, 25.6e6 say")
     smallest = count(1)
-    if not math.isfinite(params) or params < smallest:
+    if params < smallest:
         raise InvalidArgument(
             f"params is {params!r}: the smallest {architecture.name} for this image and these "
             f"classes (alpha 1) has {smallest:,} weights"

@@ -7,7 +7,7 @@ from scratchconv.pruning.densities import layer_counts
 from scratchconv.pruning.fixed import GivenConnections, RandomConnections
 from scratchconv.pruning.magnitude import MagnitudePruning
 from scratchconv.pruning.method import Pruning, prunable_weights
-from scratchconv.pruning.methods import METHODS, build, iterative_rounds
+from scratchconv.pruning.methods import METHODS, build, cut_steps, iterative_rounds, rigl_interval
 from scratchconv.pruning.rewiring import Rewiring
 from scratchconv.pruning.rigl import RigL
 from scratchconv.pruning.snip import Snip
@@ -24,7 +24,9 @@ __all__ = [
     "Snip",
     "SparseEvolution",
     "build",
+    "cut_steps",
     "iterative_rounds",
     "layer_counts",
     "prunable_weights",
+    "rigl_interval",
 ]

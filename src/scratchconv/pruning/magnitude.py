@@ -20,6 +20,17 @@ from scratchconv.pruning.densities import Distribution, kept_in_all, layer_count
 from scratchconv.pruning.method import Pruning
 
 
+def training_length(steps: int, rounds: int, rewind_to: int) -> int:
+    """Steps of each training after the first, those before `rewind_to` included."""
+    return (steps + rounds * rewind_to) // (rounds + 1)
+
+
+def cuts(steps: int, rounds: int, rewind_to: int) -> tuple[int, ...]:
+    """The steps before which a run of `steps` is cut and rewound, a step a round."""
+    each = training_length(steps, rounds, rewind_to) - rewind_to
+    return tuple(steps - left * each for left in range(rounds, 0, -1))
+
+
 class MagnitudePruning(Pruning):
     """`rounds` times: cut to a share of what is left, rewind, and train anew, within `steps`.
 
@@ -68,16 +79,16 @@ class MagnitudePruning(Pruning):
                 " from 0 on"
             )
         self.rounds, self.rewind_to, self.distribution = rounds, rewind_to, distribution
-        self.length = (steps + rounds * rewind_to) // (rounds + 1)
+        self.length = training_length(steps, rounds, rewind_to)
         if distribution is not None:  # one that is too sparse is to be refused before training
             shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
             layer_counts(shapes, self.kept, distribution)
         if self.length <= rewind_to:
             raise InvalidArgument(
                 f"{steps} steps leave no training to {rounds} rounds after rewinding to step"
-                f" {rewind_to}: train longer, or rewind to an earlier step"
+                f" {rewind_to}: train longer{', or rewind to an earlier step' if rewind_to else ''}"
             )
-        self.first_length = steps - rounds * (self.length - rewind_to)
+        self.first_length = cuts(steps, rounds, rewind_to)[0]
         self.name = "magnitude" if rounds == 1 else "iterative-magnitude"
         self._early: dict[str, Tensor] = {}
 

@@ -12,7 +12,7 @@ from torch import nn
 from scratchconv.errors import InvalidArgument, unknown_name
 from scratchconv.pruning.densities import Distribution
 from scratchconv.pruning.fixed import RandomConnections
-from scratchconv.pruning.magnitude import MagnitudePruning
+from scratchconv.pruning.magnitude import MagnitudePruning, cuts
 from scratchconv.pruning.method import Pruning
 from scratchconv.pruning.rewiring import Rewiring
 from scratchconv.pruning.rigl import RigL
@@ -55,11 +55,7 @@ def _iterative(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked
 def _magnitude(
     model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked, *, rounds: int
 ) -> Pruning:
-    # Back to the end of the first epoch, where that leaves most of the training: Frankle 2020
-    # finds that large networks need it, and that a few percent of the training are enough.
-    early = asked.epoch_steps
-    if asked.steps < 10 * (rounds + 1) * asked.epoch_steps:
-        early = 0
+    early = _rewind_to(asked.steps, asked.epoch_steps, rounds)
     return MagnitudePruning(
         model,
         optimizer,
@@ -69,6 +65,29 @@ def _magnitude(
         rewind_to=early,
         distribution=asked.distribution,
     )
+
+
+def _rewind_to(steps: int, epoch_steps: int, rounds: int) -> int:
+    # Back to the end of the first epoch, where that leaves most of the training: Frankle 2020
+    # finds that large networks need it, and that a few percent of the training are enough.
+    return 0 if steps < 10 * (rounds + 1) * epoch_steps else epoch_steps
+
+
+def cut_steps(name: str, steps: int, epoch_steps: int) -> tuple[int, ...]:
+    """The steps of a run before which the method `name` leaves fewer weights than there were."""
+    if name not in ("magnitude", "iterative-magnitude"):
+        return ()
+    rounds = 1 if name == "magnitude" else iterative_rounds(steps, epoch_steps)
+    return cuts(steps, rounds, _rewind_to(steps, epoch_steps, rounds))
+
+
+def rigl_interval(steps: int) -> int:
+    """Steps between two exchanges of `rigl`.
+
+    The ΔT of Evci 2020 is 100 in trainings of tens of thousands of steps: in a shorter one it is
+    less, but a tenth of its steps is as much as exchanges may cost.
+    """
+    return min(100, max(10, steps // 100))
 
 
 def _snip(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> Pruning:
@@ -108,11 +127,7 @@ def _rigl(model: nn.Module, optimizer: torch.optim.Optimizer, asked: _Asked) -> 
         model,
         optimizer,
         density=asked.density,
-        # The ΔT of Evci 2020 is 100 in trainings of tens of thousands of steps: in a shorter one it
-        # is less, but a tenth of its steps is as much as exchanges may cost.
-        rewiring=Rewiring(
-            every=min(100, max(10, asked.steps // 100)), until=max(1, asked.steps * 3 // 4)
-        ),
+        rewiring=Rewiring(every=rigl_interval(asked.steps), until=max(1, asked.steps * 3 // 4)),
         distribution=asked.distribution or "erdos-renyi",
         seed=asked.seed,
     )
@@ -142,6 +157,9 @@ def build(
     seed: int = 0,
 ) -> Pruning:
     """The pruning method of this name for a run of `steps`, set as its paper recommends.
+
+    But for what depends on the run's length, in which they had more: see `iterative_rounds` and
+    `rigl_interval`.
 
     Args:
         name: "magnitude" (one-shot) or "iterative-magnitude" (with rewinding to the end of the

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scratchconv.errors import InvalidArgument
+from scratchconv.errors import Collapse, InvalidArgument
 from scratchconv.pruning.choosing import largest_of_all
 from scratchconv.pruning.method import Pruning
 
@@ -28,6 +28,9 @@ class Snip(Pruning):
 
         Where `loss` draws numbers (dropout), it should seed them itself: masks would otherwise
         depend on what the process drew before, and a run could not be repeated.
+
+        Raises `InvalidArgument` for a weight that the loss does not depend on at all, `Collapse`
+        where every sensitivity is zero, infinite or not a number.
         """
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         with torch.enable_grad():
@@ -46,5 +49,10 @@ class Snip(Pruning):
                 name: (weight * slope).abs()
                 for (name, weight), slope in zip(self.weights.items(), gradients, strict=True)
             }
+        if not any(bool(sensitivity.any()) for sensitivity in sensitivities.values()):
+            raise Collapse(
+                "SNIP cannot choose: no weight has an effect on the first batch's loss (all"
+                " sensitivities are 0, equation 6 would divide by their sum)"
+            )
         self.masks = largest_of_all(sensitivities, self.kept)
         self.apply()

@@ -10,6 +10,7 @@ import torch
 
 from scratchconv import models
 from scratchconv.analysis import flops
+from scratchconv.pruning import cut_steps
 from scratchconv.training import Run, load_run
 
 
@@ -23,9 +24,12 @@ def operations(directory: Path, data_dir: Path | None) -> dict[str, Any]:
     """
     run = load_run(directory)
     layers = _layers(run)
-    # The rivals cut between epochs, or exchange connections for as many: their counts are exact.
-    first = None if run.config["pruning"] != "none" else {of.name: of.size for of in layers}
-    passed = stretches(run.metrics, int(run.config["batch_size"]), first)
+    sizes = {of.name: of.size for of in layers}
+    steps, epochs = int(run.resolved["steps"]), int(run.config["epochs"])
+    pruned = run.config["pruning"]
+    # The rivals cut at known steps, or exchange connections for as many: their counts are exact.
+    cuts = None if pruned == "none" else cut_steps(pruned, steps, steps // epochs)
+    passed = stretches(run.metrics, int(run.config["batch_size"]), sizes, cuts)
     bare = [flops.Stretch(part.samples, part.nonzero) for part in passed]
     return {
         "training": flops.training_flops(layers, passed).total,
@@ -36,28 +40,34 @@ def operations(directory: Path, data_dir: Path | None) -> dict[str, Any]:
 
 
 def stretches(
-    metrics: Sequence[Mapping[str, Any]], batch_size: int, first: Mapping[str, int] | None
+    metrics: Sequence[Mapping[str, Any]],
+    batch_size: int,
+    first: Mapping[str, int],
+    cuts: Sequence[int] | None,
 ) -> list[flops.Stretch]:
     """One or two stretches for every line of `metrics.jsonl`.
 
-    `first`: the non-zeros before the first step, by layer. Half of the samples between two lines
-    are then counted with those of the earlier, half with those of the later. None: a support that
-    changes at the lines only, so that each counts for all samples before it.
+    `first`: the non-zeros before the first step, by layer. `cuts`: the steps before which the
+    support is cut; between two lines it is what the earlier says until then, and what the later
+    says from then on, or all the time where there is no cut. None: a support that shrinks step by
+    step, of which half of the samples count with the earlier line and half with the later.
     """
     found = []
     before, nonzero = 0, first
     for line in metrics:
-        steps, after = line["step"] - before, _nonzero(line)
-        share = line["dense_gradients"] / steps
-        samples = steps * batch_size
-        if nonzero is None:
-            found.append(flops.Stretch(samples, after, share))
+        end, after = line["step"], _nonzero(line)
+        share = line["dense_gradients"] / (end - before)
+        samples = (end - before) * batch_size
+        if cuts is None:
+            early = samples - samples // 2
         else:
-            half = samples // 2
-            found.append(flops.Stretch(samples - half, nonzero, share))
-            found.append(flops.Stretch(half, after, share))
-            nonzero = after
-        before = line["step"]
+            early = max(
+                (batch_size * (cut - before) for cut in cuts if before < cut < end), default=0
+            )
+        if early:
+            found.append(flops.Stretch(early, nonzero, share))
+        found.append(flops.Stretch(samples - early, after, share))
+        before, nonzero = end, after
     return found
 
 
