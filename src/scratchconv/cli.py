@@ -235,7 +235,8 @@ def reproduce(
             paper: Neyshabur's own, on a GPU.
         out: Folder of runs, records and pages; without it, runs/reproduce/SCALE.
         data_dir: Folder of the datasets' files; without it $SCRATCHCONV_DATA, or a cache folder.
-        datasets: Keep to these of the experiment's datasets.
+        datasets: Keep to these of the experiment's datasets; where settings are chosen on one for
+            all, on the first.
         resume: Go on in --out: finished runs are reused, broken ones continued.
         jobs: Runs at once; they share the cores.
         cluster: Address of a Ray cluster that makes the runs (auto: the one of this machine).

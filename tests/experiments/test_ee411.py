@@ -197,8 +197,8 @@ def test_figure_1_says_what_is_left_and_where_it_grew():
         " β = 50 20.0\u00a0%; least by β = 50."
     )
     assert grown == (
-        "cifar10: stretches of epochs over which first-layer weights rise by more than 10 %:"
-        " β = 50 (1)."
+        "cifar10: stretches of epochs over which first-layer weights rise by more than 10 %"
+        " without a fall between: β = 50 (1)."
     )
     alike = dict.fromkeys(figure1.LINES, _counted(1000, [1000, 1000]))
     left, _ = figure1.sentences(alike, "cifar10")
@@ -212,3 +212,8 @@ def test_numbers_that_differ_from_the_reports_by_more_than_chance_are_told():
     far = _records({**as_reported, "s-conv/sgd": 66.5, "s-fc/beta-lasso-50": 51})
     (said,) = table1.disagreements("cifar10", far, _THEIRS)
     assert "more than 1.5: S-CONV +2.5 and S-FC β = 50 −4.0. The report states no" in said
+    assert "which λ" in said
+    (of_sgd,) = table1.disagreements(
+        "cifar10", _records({**as_reported, "s-conv/sgd": 70}), _THEIRS
+    )
+    assert "λ" not in of_sgd

@@ -331,6 +331,8 @@ def test_bursts_are_rises_of_more_than_a_tenth():
     assert figure3.bursts([0, 1, 2], [100, 50, 80]) == [figure3.Burst(1, 2, 50, 80)]
     level = figure3.bursts([0, 1, 2, 3], [100, 106, 106, 112])  # it stands still, and falls nowhere
     assert level == [figure3.Burst(0, 3, 100, 112)]
+    ends = figure3.bursts(list(range(7)), [200, 100, 100, 100, 150, 150, 150])
+    assert ends == [figure3.Burst(3, 4, 100, 150)]
 
 
 def test_figure3_says_what_is_left_beside_s_conv_and_s_local():

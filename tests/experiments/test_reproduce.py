@@ -173,6 +173,7 @@ def test_all_goes_on_after_what_cannot_be_made_and_says_so_at_the_end(
 def test_what_was_drawn_without_records_can_be_gone_on_with(tmp_path):
     reproduced(tmp_path, "figure1", redraw=True)
     assert (tmp_path / SCALE_FILE).read_text() == "smoke\n"
+    reproduced(tmp_path, "figure1", resume=True)
     with pytest.raises(RunDirectoryError, match="results of scale smoke, not laptop"):
         reproduced(tmp_path, "figure1", "laptop", redraw=True)
 

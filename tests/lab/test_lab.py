@@ -131,7 +131,9 @@ def test_runs_on_other_connections_are_other_runs(tmp_path):
     assert run_key(learned[0]) == run_key(replace(learned[0], connections_from=Path("b/a-1")))
 
 
-def test_what_was_trained_on_connections_is_made_again_with_the_run_that_learned_them(tmp_path):
+def test_what_was_trained_on_connections_is_made_again_where_these_are_others_by_now(
+    tmp_path, monkeypatch
+):
     first = new_lab(tmp_path)
     source = first.config("s-fc", "cifar10")
     on_it = replace(source, seed=5, connections_from=first.directory(source))
@@ -145,12 +147,36 @@ def test_what_was_trained_on_connections_is_made_again_with_the_run_that_learned
     assert not second.lacks(on_it)
     time.sleep(1.1)  # records tell whole seconds
     second.train({"source": source}, weights=True)
-    assert second.lacks(on_it)
-    second.train({"on it": on_it})
-    assert len(second.progress.made) == 2
-    third = new_lab(tmp_path, redraw=True)
-    third.train({"source": source})
+    assert not second.lacks(on_it)  # to the bit what it was: its connections are the same
+    shutil.rmtree(tmp_path / "runs")
+    assert second.lacks(on_it)  # nothing tells that they are
+
+    third = new_lab(tmp_path)
+    third.train({"source": source}, weights=True)
     third.train({"on it": on_it})
+    assert len(third.progress.made) == 1  # the source; what was trained on the same is recorded
+    monkeypatch.setattr(lab_module, "_connections_now", lambda config: "others")
+    assert third.lacks(on_it)
+    third.train({"on it": on_it})
+    assert len(third.progress.made) == 2
+    shutil.rmtree(third.directory(source))
+    time.sleep(1.1)
+    fourth = new_lab(tmp_path)
+    fourth.train({"source": source}, weights=True)
+    with pytest.raises(RunDirectoryError, match=r"no longer has: delete the former"):
+        fourth.train({"on it": on_it})
+
+
+def test_a_run_on_connections_is_drawn_from_its_record(tmp_path):
+    first = new_lab(tmp_path)
+    source = first.config("s-fc", "cifar10")
+    on_it = replace(source, seed=5, connections_from=first.directory(source))
+    first.train({"source": source})
+    first.train({"on it": on_it})
+    shutil.rmtree(tmp_path / "runs")
+    drawn = new_lab(tmp_path, redraw=True)
+    drawn.train({"source": source})
+    assert drawn.train({"on it": on_it})["on it"].failure == ""
 
 
 def test_ctrl_c_between_two_runs_says_how_to_go_on(tmp_path, monkeypatch):

@@ -138,13 +138,16 @@ def _drawn(out: Path) -> dict[str, tuple[str, ...]]:
 def _and_those_of_its_page(
     experiment: Experiment, asked: tuple[str, ...], options: LabOptions, progress: LabProgress
 ) -> tuple[str, ...]:
-    """What was asked for, and what a page that is there has: nothing of it is to be lost."""
+    """What a page that is there has, of which nothing is to be lost, and what was asked for.
+
+    The page's come first: some items choose their settings on the first dataset for all.
+    """
     of_page = _drawn(options.out).get(experiment.name, ())
     besides = [data_name for data_name in of_page if data_name not in asked]
     if not besides:
         return asked
     progress.note(f"the page is there already, and keeps what it has of {listed(besides)}")
-    return tuple(name for name in experiment.datasets if name in (*asked, *besides))
+    return tuple(dict.fromkeys((*of_page, *asked)))
 
 
 def _make(experiment: Experiment, lab: Lab) -> Path:
@@ -222,7 +225,10 @@ def _datasets(experiment: Experiment, asked: Sequence[str], *, by_name: bool) ->
             f"--datasets {' '.join(unknown)}: {experiment.name} takes"
             f" {', '.join(experiment.datasets) or 'none'}"
         )
-    return tuple(name for name in experiment.datasets if not asked or name in asked)
+    # In the order asked for: some items choose their settings on the first.
+    return tuple(name for name in dict.fromkeys(asked) if name in experiment.datasets) or (
+        () if asked else experiment.datasets
+    )
 
 
 def _recorded(experiment: Experiment, scale: Scale, out: Path) -> tuple[str, ...]:

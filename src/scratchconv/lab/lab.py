@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scratchconv import __version__
-from scratchconv.errors import RunDirectoryError, ScratchconvError
+from scratchconv.errors import InvalidArgument, RunDirectoryError, ScratchconvError
 from scratchconv.lab.jobs import STOPPED, Job, Measure, measure_name, run_jobs
 from scratchconv.lab.progress import LabProgress
 from scratchconv.lab.records import (
@@ -30,7 +30,8 @@ from scratchconv.lab.records import (
 )
 from scratchconv.lab.scales import Scale
 from scratchconv.report.wording import plural
-from scratchconv.training import RunConfig, Stopped
+from scratchconv.training import RunConfig, Stopped, load_run
+from scratchconv.training.connections import read_connections
 from scratchconv.training.environment import commit
 
 Name = TypeVar("Name", bound=Hashable)
@@ -135,6 +136,12 @@ class Lab:
             if record is not None and there:
                 self.used[key] = record
                 continue
+            if self._on_other_connections(config):
+                raise RunDirectoryError(
+                    f"{self.directory(config)} was trained on connections that"
+                    f" {config.connections_from} no longer has: delete the former, and it is made"
+                    " again"
+                )
             if weights and self._weights_lost(config):
                 raise RunDirectoryError(
                     f"{self.directory(config)} is finished, but its checkpoints are gone: delete"
@@ -313,16 +320,26 @@ class Lab:
         return next((record for record in taken if _complete(record, measures, epochs)), None)
 
     def _of_its_source(self, config: RunConfig, record: RunRecord) -> bool:
-        """Whether a run on another's connections began after that one's end, as recorded here.
+        """Whether a run on another's connections was trained on those that one has by now.
 
-        Where that one was made anew, runs on the connections it had before are of another network.
+        It may have been made anew, and on another machine come to others.
         """
-        if config.connections_from is None:
+        had = record.resolved.get("connections")
+        if config.connections_from is None or had is None:
             return True
         source = self.used.get(config.connections_from.name.rpartition("-")[2])
-        if source is None or source.ended is None or record.started is None:
+        if source is None or had["from"].get("started") == source.started:
             return True
-        return source.ended <= record.started
+        return bool(had["sha256"] == _connections_now(config))
+
+    def _on_other_connections(self, config: RunConfig) -> bool:
+        """Whether a run directory is there that was trained on other connections than these."""
+        directory = self.directory(config)
+        if config.connections_from is None or not (directory / "config.json").exists():
+            return False
+        had = (load_run(directory).resolved.get("connections") or {}).get("sha256")
+        now = _connections_now(config)
+        return had is not None and now is not None and had != now
 
     def _may_take(self, record: RunRecord) -> bool:
         return self.options.any_version or record.version == __version__
@@ -339,6 +356,15 @@ def measured(record: RunRecord, measure: Measure) -> dict[str, Any]:
     """What `measure` returned for a run."""
     values: dict[str, Any] = record.measured[measure_name(measure)]
     return values
+
+
+def _connections_now(config: RunConfig) -> str | None:
+    """The digest of the connections a run would be trained on; None where they are not at hand."""
+    try:
+        connections = read_connections(config)
+    except (InvalidArgument, RunDirectoryError):
+        return None
+    return None if connections is None else connections.sha256
 
 
 def _complete(record: RunRecord, measures: Sequence[str], epochs: bool) -> bool:

@@ -92,12 +92,6 @@ class RunRecord:
         return None if started is None else str(started)
 
     @property
-    def ended(self) -> str | None:
-        """When the run was finished."""
-        finished = self.result.get("environment", {}).get("finished")
-        return None if finished is None else str(finished)
-
-    @property
     def gpu(self) -> str | None:
         """The GPU that the run was trained on, if it was on one."""
         gpu = self.result.get("environment", {}).get("hardware", {}).get("gpu")

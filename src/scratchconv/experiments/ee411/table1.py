@@ -211,17 +211,19 @@ def disagreements(
         for row, record in records.items()
         if row not in (_FULL_3FC, _SMALL_3FC) and not record.failure
     }
-    told = [
-        f"{name} {signed(points, 1)}"
-        for name, points in apart.items()
-        if abs(points) > _ONE_TRAINING + _ROUNDING
-    ]
-    if not told:
+    far = {name: by for name, by in apart.items() if abs(by) > _ONE_TRAINING + _ROUNDING}
+    if not far:
         return []
+    told = [f"{name} {signed(points, 1)}" for name, points in far.items()]
+    chosen_here = (
+        ", nor which λ a row has, and chose none on validation data, as we do"
+        if any("β" in name for name in far)
+        else ""
+    )
     return [
         f"{data}: points by which ours differ from the report's, where that is more than"
         f" {_ONE_TRAINING + _ROUNDING:g}: {listed(told)}. The report states no schedule,"
-        " weight decay or augmentation, nor which λ a row has, which may be why: not tested."
+        f" weight decay or augmentation{chosen_here}, which may be why: not tested."
     ]
 
 

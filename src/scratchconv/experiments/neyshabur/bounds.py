@@ -42,9 +42,9 @@ BITS = 16
 """b: the weights as bfloat16."""
 DELTA = 0.05
 SCHEMES = ("dense", "sparse", "shared")
-_MOST_ENCODED = 2**32
 _ALIKE = 1.05
 """Below this ratio one decimal would say 1.0 times."""
+_MOST_ENCODED = 2**32
 """Bits of the longest word that is encoded and decoded, which takes forty times their memory."""
 
 

@@ -63,14 +63,21 @@ def curve(record: RunRecord, layer: int) -> tuple[list[int], list[int]]:
 
 
 def bursts(epochs: list[int], counts: list[int], share: float = 0.1) -> list[Burst]:
-    """Stretches over which the count rose without a fall, by more than `share` in all."""
+    """Stretches over which the count rose without a fall, by more than `share` in all.
+
+    Each begins where it begins to rise and ends where it has risen: epochs in which it stands still
+    before and after do not belong to it.
+    """
     found = []
     start = 0
     for i in range(1, len(counts) + 1):
         if i < len(counts) and counts[i] >= counts[i - 1]:
             continue
-        if counts[i - 1] > (1 + share) * counts[start]:
-            found.append(Burst(epochs[start], epochs[i - 1], counts[start], counts[i - 1]))
+        before, after = counts[start], counts[i - 1]
+        if after > (1 + share) * before:
+            stretch = counts[start:i]
+            first = start + stretch.count(before) - 1
+            found.append(Burst(epochs[first], epochs[start + stretch.index(after)], before, after))
         start = i
     return found
 
