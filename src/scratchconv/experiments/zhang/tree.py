@@ -222,4 +222,5 @@ AS_PUBLISHED_CODE = Experiment(
     source="Zhang 2021, Figure 1",
     datasets=("tree",),
     reproduce=partial(reproduce, published_code=True),
+    laptop_minutes=44,
 )
