@@ -172,8 +172,10 @@ def verdict(
     if {_OURS, _SGD} <= means.keys():
         gain = means[_OURS] - means[_SGD]
         theirs_ = theirs[_OURS.key][data] - theirs[_SGD.key][data]
+        beside = f"({signed(theirs_, 0)})"
         if abs(gain) < _ONE_TRAINING:
-            same = "too little for one training each to tell; in the report"
+            same = "too little for one training each to tell; in the report it is"
+            beside = signed(theirs_, 0)
         elif abs(theirs_) <= _ONE_TRAINING:
             same = "where the report's numbers, which are rounded, are too near each other to tell"
         else:
@@ -186,7 +188,7 @@ def verdict(
         )
         said.append(
             f"{data}: β = 50 is {signed(gain, 1)} points from SGD on the same S-FC,"
-            f" {same} ({signed(theirs_, 0)}){cause}."
+            f" {same} {beside}{cause}."
         )
     if {_FULL_3FC, _SMALL_3FC} <= means.keys():
         target = theirs[_SMALL_3FC.key][data]
