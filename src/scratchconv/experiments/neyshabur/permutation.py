@@ -171,5 +171,5 @@ EXPERIMENT = Experiment(
     source="Neyshabur 2020, sections 1 and 5 (a claim without numbers)",
     datasets=("cifar10",),
     reproduce=reproduce,
-    laptop_minutes=150,
+    laptop_minutes=113,
 )

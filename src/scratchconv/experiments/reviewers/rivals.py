@@ -331,5 +331,5 @@ EXPERIMENT = Experiment(
     source="Asked for by the reviewers of Neyshabur 2020",
     datasets=("cifar10",),
     reproduce=reproduce,
-    laptop_minutes=112,
+    laptop_minutes=111,
 )
