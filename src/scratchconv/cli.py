@@ -282,8 +282,8 @@ def _list_experiments() -> None:
     Console().print(table)
     print(
         "\nlaptop: minutes on two cores at that scale, --jobs 2, none of its runs made before, by"
-        "\nthe clock of its runs, pauses included; transfer with all its datasets, others that take"
-        "\ncifar100 with cifar10 alone. ?: not measured yet\n"
+        "\nthe clock of its runs, pauses included; of datasets those that the item's page in"
+        "\nresults/laptop has. ?: not measured yet\n"
     )
     for scale in SCALES.values():
         print(f"--scale {scale.name}: {scale.about}")

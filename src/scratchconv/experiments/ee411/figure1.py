@@ -122,5 +122,5 @@ EXPERIMENT = Experiment(
     source="EE-411 reproduction report, Figure 1",
     datasets=("cifar10", "cifar100"),
     reproduce=reproduce,
-    laptop_minutes=22,
+    laptop_minutes=30,
 )

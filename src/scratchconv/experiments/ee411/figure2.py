@@ -49,5 +49,5 @@ EXPERIMENT = Experiment(
     source="EE-411 reproduction report, Figure 2",
     datasets=("cifar10", "cifar100"),
     reproduce=reproduce,
-    laptop_minutes=15,
+    laptop_minutes=22,
 )
