@@ -125,14 +125,14 @@ def _kept(
             raise unknown_name("dataset", data_name, takes)
     kept = {e.name: _datasets(e, asked, by_name=not every) for e in experiments}
     if every and options.redraw and not asked:
-        drawn = _drawn(options.out)
+        drawn = _drawn(options.out, [e.name for e in experiments])
         kept = {e.name: drawn.get(e.name) or _recorded(e, scale, options.out) for e in experiments}
     return {e.name: kept[e.name] for e in experiments if kept[e.name] or not e.datasets}
 
 
-def _drawn(out: Path) -> dict[str, tuple[str, ...]]:
-    """The datasets of the pages that there are, by experiment."""
-    return {entry.name: entry.datasets or PAGES[entry.name].datasets for entry in made(out, PAGES)}
+def _drawn(out: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The datasets of those experiments' pages that there are."""
+    return {entry.name: entry.datasets or PAGES[entry.name].datasets for entry in made(out, names)}
 
 
 def _and_those_of_its_page(
@@ -142,7 +142,7 @@ def _and_those_of_its_page(
 
     The page's come first: some items choose their settings on the first dataset for all.
     """
-    of_page = _drawn(options.out).get(experiment.name, ())
+    of_page = _drawn(options.out, [experiment.name]).get(experiment.name, ())
     besides = [data_name for data_name in of_page if data_name not in asked]
     if not besides:
         return asked

@@ -50,9 +50,10 @@ def settings(records: Sequence[RunRecord]) -> str:
 def augmentation(records: Iterable[RunRecord]) -> str:
     """Which random changes training images go through, in words; nothing where there are none."""
     changes = {data_name(str(r.setting("data"))): _augmentation(r) for r in records}
-    if len(set(changes.values())) > 1:
+    distinct = set(changes.values())
+    if len(distinct) > 1:
         return ", ".join(f"{how} of {data}" for data, how in changes.items())
-    return "".join(how for how in dict.fromkeys(changes.values()) if how != "none")
+    return "" if distinct <= {"none"} else distinct.pop()
 
 
 def _augmentation(record: RunRecord) -> str:
