@@ -119,7 +119,7 @@ class Lab:
         `measure` is called on each finished run directory, and what it returns is
         `measured(record, measure)`; `epochs` keeps the lines of `metrics.jsonl` in the records.
         `weights` is for what goes on from the run's `directory`: where only its record is left, it
-        is made again, and so are then all runs on its connections.
+        is made again; runs on its connections that have a record are, too, if these are others now.
         Raises `RunDirectoryError` for runs of another version, or where one is to be drawn that
         has no record; `Stopped` after Ctrl-C.
         """
